@@ -1,0 +1,131 @@
+/* neurig.h: the one door into the core.
+ *
+ * Two kinds of neural network run behind it: amps, which turn a signal into that of an amplifier, a pedal or a cabinet,
+ * and MDRNN gesture predictors. A file becomes an immutable, shared Model; every stream has an object of its own:
+ *
+ *   neurig_instance   one channel through one model, at the host's sample rate
+ *   neurig_amp        what a host puts into its signal path: an instance with gains, bypass, and a crossfade when the
+ *                     instance is replaced
+ *   neurig_predictor  one player's session with an MDRNN
+ *
+ * Threads. Functions marked [real time] neither allocate, lock, wait, log nor throw, and may be called on the audio
+ * thread. All others may take milliseconds: call them elsewhere. A Model may be used from any thread; any other object
+ * is for one thread at a time.
+ *
+ * Errors. Functions that can fail return NULL (or a negative number) and write one plain sentence, without the path,
+ * into `error` (at most `size` bytes with its end; may be NULL).
+ */
+#ifndef NEURIG_H
+#define NEURIG_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct neurig_model neurig_model;
+typedef struct neurig_instance neurig_instance;
+typedef struct neurig_amp neurig_amp;
+typedef struct neurig_predictor neurig_predictor;
+
+const char *neurig_version(void);
+
+/* ---- Model ---------------------------------------------------------------------------------------------------- */
+
+/* Reads a model file (.nam, .mdrnn); its kind is recognised by content. */
+neurig_model *neurig_model_load(const char *path, char *error, int size);
+/* The same from `length` bytes in memory. */
+neurig_model *neurig_model_parse(const char *text, int64_t length, char *error, int size);
+/* An impulse response as an amp: `frames` samples (copied) taken at `rate` Hz. */
+neurig_model *neurig_model_from_ir(const float *samples, int64_t frames, double rate, char *error, int size);
+/* Models are counted: load gives one reference, release gives it back, [real time] only where it is not the last. */
+neurig_model *neurig_model_retain(neurig_model *model);
+void neurig_model_release(neurig_model *model);
+
+/* A JSON object that describes the model: "kind" ("amp" or "predictor"), "architecture", "sample_rate" (Hz),
+ * "weights" (their number), "receptive_field" (samples; amps), "params" (a list of {"name", "default", "low", "high"}),
+ * "dimension", "units", "layers", "mixtures" (predictors), "metadata". Belongs to the model. */
+const char *neurig_model_info(const neurig_model *model);
+int neurig_model_is_amp(const neurig_model *model);
+int neurig_model_is_predictor(const neurig_model *model);
+/* The rate the model was made for in Hz; 0 where it has none. */
+double neurig_model_rate(const neurig_model *model);
+/* The model's own knobs, 0..1 each (conditioned models; most have none). */
+int neurig_model_params(const neurig_model *model);
+const char *neurig_model_param_name(const neurig_model *model, int index);
+
+/* ---- Instance: one channel through one model ------------------------------------------------------------------ */
+
+/* `rate`: the host's sample rate in Hz. Where it is not the model's, the signal is converted to the model's rate and
+ * back, which costs latency. `quality` of that conversion: 0 (shortest latency), 1 (usual), 2 (best).
+ * The instance comes prewarmed: as if it had heard silence for ever. */
+neurig_instance *neurig_instance_new(neurig_model *model, double rate, int quality, char *error, int size);
+void neurig_instance_free(neurig_instance *instance);
+/* [real time] n samples, any n ≥ 0; `in` and `out` may be the same memory. */
+void neurig_instance_process(neurig_instance *instance, const float *in, float *out, int n);
+/* [real time] Back to the prewarmed state. */
+void neurig_instance_reset(neurig_instance *instance);
+/* [real time] Samples at the host's rate by which the output lags behind the input. */
+int neurig_instance_latency(const neurig_instance *instance);
+/* [real time] One of the model's own knobs, 0..1. */
+void neurig_instance_set_param(neurig_instance *instance, int index, float value);
+float neurig_instance_param(const neurig_instance *instance, int index);
+neurig_model *neurig_instance_model(const neurig_instance *instance); /* [real time] borrowed, not retained */
+
+/* ---- Amp: an instance in a host's signal path ----------------------------------------------------------------- */
+
+enum {
+  NEURIG_AMP_GAIN,   /* before the model, dB, -60..60, default 0 */
+  NEURIG_AMP_OUT,    /* after the model, dB, -60..60, default 0 */
+  NEURIG_AMP_BYPASS, /* 0 or 1: the input, untouched; default 0 */
+  NEURIG_AMP_XFADE   /* length of the crossfade on swap, ms, 0..1000, default 20 */
+};
+
+/* `rate`: Hz. Without an instance an amp gives silence (with bypass: its input). */
+neurig_amp *neurig_amp_new(double rate);
+/* Frees the amp and the instances it holds. */
+void neurig_amp_free(neurig_amp *amp);
+/* [real time] Puts `fresh` (or NULL, to unload) in place of the instance that sounds and crossfades; takes ownership.
+ * Returns an instance that is no longer heard, to be freed elsewhere, or NULL. */
+neurig_instance *neurig_amp_swap(neurig_amp *amp, neurig_instance *fresh);
+/* [real time] The replaced instance, once its crossfade has ended; else NULL. To be freed elsewhere. */
+neurig_instance *neurig_amp_collect(neurig_amp *amp);
+/* [real time] The instance that sounds, or NULL; still the amp's. */
+neurig_instance *neurig_amp_instance(const neurig_amp *amp);
+/* [real time] Changes are smoothed over 20 ms; before the first block they hold at once. Out of range: clipped. */
+void neurig_amp_set(neurig_amp *amp, int param, float value);
+float neurig_amp_get(const neurig_amp *amp, int param);
+/* [real time] n samples, any n ≥ 0; `in` and `out` may be the same memory. */
+void neurig_amp_process(neurig_amp *amp, const float *in, float *out, int n);
+/* [real time] Clears the instance's state (neurig_instance_reset). */
+void neurig_amp_reset(neurig_amp *amp);
+
+/* ---- Predictor: a player's session with an MDRNN --------------------------------------------------------------- */
+
+/* A frame has `dimension` numbers: [dt, x1 … x(dimension-1)], dt in seconds since the frame before, x in 0..1. */
+neurig_predictor *neurig_predictor_new(neurig_model *model, uint64_t seed, char *error, int size);
+void neurig_predictor_free(neurig_predictor *predictor);
+int neurig_predictor_dimension(const neurig_predictor *predictor);
+int neurig_predictor_mixtures(const neurig_predictor *predictor);
+/* [real time] One step of the network with a frame of the player's. */
+void neurig_predictor_condition(neurig_predictor *predictor, const float *frame);
+/* [real time] The next frame. After a condition it is drawn from the mixture that the step gave; otherwise the
+ * network takes its own last prediction as input first. dt is at least 0.001 and x in 0..1, as they go on into the
+ * network. `pi_temp` > 0 flattens or sharpens the choice of the mixture component, `sigma_temp` ≥ 0 scales the
+ * variance. */
+void neurig_predictor_predict(neurig_predictor *predictor, float pi_temp, float sigma_temp, float *frame);
+/* [real time] One unclipped draw from the latest mixture. */
+void neurig_predictor_sample(neurig_predictor *predictor, float pi_temp, float sigma_temp, float *frame);
+/* [real time] The latest step's mixture, in the network's own scale (ten times a frame's): mus and sigmas
+ * [mixtures][dimension], pi logits [mixtures]. */
+void neurig_predictor_mixture(const neurig_predictor *predictor, float *mus, float *sigmas, float *pi_logits);
+/* [real time] Clears the LSTM state and the last frame; the random generator goes on. */
+void neurig_predictor_reset(neurig_predictor *predictor);
+/* [real time] Restarts the random generator: the same seed gives the same performance on every host. */
+void neurig_predictor_seed(neurig_predictor *predictor, uint64_t seed);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
