@@ -1,0 +1,134 @@
+"""What the tests of all folders share: the reference data, free ports, a private JACK server, and a way to wait."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of reference models, renders and recordings; tests that need it are skipped where it is absent."""
+    folder = os.environ.get("NEURIG_TEST_DATA")
+    if not folder:
+        pytest.skip("NEURIG_TEST_DATA is not set: it names the folder with the reference data")
+    path = Path(folder)
+    assert path.is_dir(), f"NEURIG_TEST_DATA is {folder}, which is not a folder"
+    return path.resolve()
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """Gives a UDP port of the loopback interface that nobody uses; another one at each call."""
+    return _free_port
+
+
+_ports_given: set[int] = set()
+
+
+def _free_port() -> int:
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        if port not in _ports_given:
+            _ports_given.add(port)
+            return port
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., object]:
+    """The function :func:`_wait_until`: waits for a condition, and fails with a sentence that says which."""
+    return _wait_until
+
+
+def _wait_until(condition: Callable[[], T], what: str, seconds: float = 10.0, every: float = 0.02) -> T:
+    """Calls ``condition`` until its result is true and returns that result.
+
+    :param what: what is waited for, for the failure's message
+    :param seconds: after which the test fails
+    :param every: seconds between two calls
+    """
+    end = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > end:
+            pytest.fail(f"waited {seconds:g} s in vain for {what}")
+        time.sleep(every)
+
+
+@dataclass(frozen=True)
+class JackServer:
+    """A JACK server of a test's own.
+
+    :ivar name: the server's name
+    :ivar env: environment for its clients (give it to ``subprocess.Popen(..., env=...)``)
+    :ivar rate: Hz
+    :ivar block: frames
+    :ivar pid: of jackd
+    """
+
+    name: str
+    env: dict[str, str]
+    rate: int
+    block: int
+    pid: int
+
+    def ports(self) -> list[str]:
+        """The names of all ports, as ``client:port``."""
+        listing = subprocess.run(["jack_lsp"], env=self.env, check=True, capture_output=True, text=True, timeout=10)
+        return listing.stdout.splitlines()
+
+    def connect(self, source: str, sink: str) -> None:
+        """Connects two ports.
+
+        :raises subprocess.CalledProcessError: where one is missing
+        """
+        subprocess.run(["jack_connect", source, sink], env=self.env, check=True, capture_output=True, timeout=10)
+
+
+@pytest.fixture(scope="session")
+def jack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JackServer]:
+    """A JACK server with the dummy driver at 48 kHz and 64 frames, ready for clients, for the whole run.
+
+    It has no hardware and shares nothing with other servers; tests name their clients so that they do not meet.
+    """
+    yield from _run_jack(tmp_path_factory.mktemp("jack"), rate=48000, block=64)
+
+
+def _run_jack(folder: Path, rate: int, block: int) -> Iterator[JackServer]:
+    if shutil.which("jackd") is None:
+        pytest.fail("jackd is missing: ./check installs it")
+    name = f"neurig-test-{uuid.uuid4().hex[:8]}"
+    env = os.environ | {
+        "JACK_DEFAULT_SERVER": name,
+        "JACK_NO_START_SERVER": "1",
+        "JACK_NO_AUDIO_RESERVATION": "1",
+    }
+    log = folder / "jackd.log"
+    command = ["jackd", "--no-realtime", "--name", name, "-d", "dummy", "--rate", str(rate), "--period", str(block)]
+    with log.open("wb") as output:
+        server = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        ready = subprocess.run(["jack_wait", "--wait", "--timeout", "20"], env=env, capture_output=True, text=True)
+        assert ready.returncode == 0 and server.poll() is None, f"jackd did not start:\n{log.read_text()}"
+        yield JackServer(name=name, env=env, rate=rate, block=block, pid=server.pid)
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
