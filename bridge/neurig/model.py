@@ -1,0 +1,251 @@
+"""Models, and the streams that run through them."""
+
+import json
+import os
+import threading
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from neurig import ModelError
+from neurig._core import ffi, lib
+
+_ERROR_SIZE = 512
+# Between two calls of the core Python gets to see Ctrl-C: with the slowest models, a few times a second.
+_FRAMES_PER_CALL = 65536
+
+
+class Model:
+    """A model file, read once and never changed: any number of instances or predictors may share it, on any thread.
+
+    :ivar path: where it came from; ``None`` where it did not come from a file
+    """
+
+    def __init__(self, handle: Any, path: Path | None = None) -> None:
+        """Made by :func:`load` and :func:`impulse_response`.
+
+        :param handle: an owned ``neurig_model *``
+        """
+        self._handle = ffi.gc(handle, lib.neurig_model_release)
+        self.path = path
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """What the file says of itself: ``kind``, ``architecture``, ``sample_rate`` (Hz), ``weights`` (their number),
+        ``metadata``; an amp has ``receptive_field`` (samples) and ``params``, a predictor ``dimension``, ``units``,
+        ``layers`` and ``mixtures``."""
+        return json.loads(_string(lib.neurig_model_info(self._handle)))
+
+    @property
+    def is_amp(self) -> bool:
+        """Does it turn a signal into a signal?"""
+        return bool(lib.neurig_model_is_amp(self._handle))
+
+    @property
+    def is_predictor(self) -> bool:
+        """Does it predict frames of gestures?"""
+        return bool(lib.neurig_model_is_predictor(self._handle))
+
+    @property
+    def rate(self) -> float:
+        """The sample rate that the model was made for, in Hz; 0 where it has none."""
+        return lib.neurig_model_rate(self._handle)
+
+    @cached_property
+    def params(self) -> tuple[str, ...]:
+        """The names of the model's own knobs, 0..1 each; most models have none."""
+        count = lib.neurig_model_params(self._handle)
+        return tuple(_string(lib.neurig_model_param_name(self._handle, index)) for index in range(count))
+
+    def param_index(self, name_or_index: str | int) -> int:
+        """The index of one of the model's own knobs.
+
+        :param name_or_index: its name, in any case of letters, or its index, counted from 0
+        :raises ValueError: where there is none such; the message lists those there are
+        """
+        if isinstance(name_or_index, int):
+            if 0 <= name_or_index < len(self.params):
+                return name_or_index
+        else:
+            for candidates in (self.params, tuple(param.lower() for param in self.params)):
+                wanted = name_or_index if candidates is self.params else name_or_index.lower()
+                if wanted in candidates:
+                    return candidates.index(wanted)
+        known = f"it has {', '.join(self.params)}" if self.params else "this model has none"
+        raise ValueError(f"no knob {name_or_index!r}: {known}")
+
+    def instance(self, rate: float = 48000, quality: int = 1, block: int | None = None) -> "Instance":
+        """One channel through this model: see :class:`Instance`.
+
+        :param rate: of the signal, in Hz
+        :param quality: of the conversion where ``rate`` is not the model's: 0 (shortest latency), 1 (usual), 2 (best)
+        :param block: the number of samples that will usually be processed at once; the core takes any, so this
+            changes nothing and is there for hosts that know it
+        :raises ModelError: where the model is not an amp, or the rate is out of range
+        """
+        return Instance(self, rate, quality)
+
+    def __repr__(self) -> str:
+        source = "" if self.path is None else f" {str(self.path)!r}"
+        return f"<neurig.Model{source} {self.info['architecture']}>"
+
+
+class Instance:
+    """One channel through one model, at the host's sample rate. It is born as if it had heard silence for ever.
+
+    A stereo signal takes two. The interpreter is free while ``process`` computes, so that instances on several threads
+    run at once; calls of one instance wait for each other.
+
+    :ivar model: the shared :class:`Model`
+    :ivar rate: Hz
+    """
+
+    def __init__(self, model: Model, rate: float = 48000, quality: int = 1) -> None:
+        """:param rate: of the signal, in Hz
+        :param quality: of the conversion where ``rate`` is not the model's: 0 (shortest latency), 1 (usual), 2 (best)
+        :raises ModelError: where the model is not an amp, or the rate is out of range
+        """
+        error = ffi.new("char[]", _ERROR_SIZE)
+        handle = lib.neurig_instance_new(model._handle, rate, quality, error, _ERROR_SIZE)
+        if handle == ffi.NULL:
+            raise _error(model.path, error)
+        self._handle = ffi.gc(handle, lib.neurig_instance_free)
+        self._lock = threading.Lock()
+        self.model = model
+        self.rate = rate
+
+    def process(self, samples: ArrayLike) -> NDArray[np.float32]:
+        """Runs the next samples of the stream through the model.
+
+        :param samples: shape (n,), any n; converted to float32 where they are not, full scale at ±1
+        :returns: as many samples, float32, later than the input by :attr:`latency`
+        :raises TypeError: where they are not real numbers, or are integer samples (int16 and the like) not yet scaled
+        :raises ValueError: where they are not one channel
+        """
+        source = _signal(samples)
+        output = np.empty_like(source)
+        with self._lock:
+            for start in range(0, len(source), _FRAMES_PER_CALL):
+                chunk = source[start : start + _FRAMES_PER_CALL]
+                lib.neurig_instance_process(
+                    self._handle,
+                    ffi.from_buffer("float[]", chunk),
+                    ffi.from_buffer("float[]", output[start : start + len(chunk)], require_writable=True),
+                    len(chunk),
+                )
+        return output
+
+    def reset(self) -> None:
+        """Back to where it was born: as after silence. The knobs stay."""
+        with self._lock:
+            lib.neurig_instance_reset(self._handle)
+
+    @property
+    def latency(self) -> int:
+        """Samples, at :attr:`rate`, by which the output lags behind the input; 0 at the model's own rate."""
+        return lib.neurig_instance_latency(self._handle)
+
+    def set(self, name_or_index: str | int, value: float) -> None:
+        """Turns one of the model's own knobs.
+
+        :param name_or_index: one of ``model.params``, or its index
+        :param value: 0..1
+        :raises ValueError: where there is no such knob, or the value is out of range
+        """
+        index = self.model.param_index(name_or_index)
+        if not 0 <= value <= 1:
+            raise ValueError(f"{self.model.params[index]} is {value}, but a knob goes from 0 to 1")
+        with self._lock:
+            lib.neurig_instance_set_param(self._handle, index, value)
+
+    def get(self, name_or_index: str | int) -> float:
+        """Where one of the model's own knobs is, 0..1.
+
+        :raises ValueError: where there is no such knob
+        """
+        return lib.neurig_instance_param(self._handle, self.model.param_index(name_or_index))
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Reads a model file: ``.nam``, ``.mdrnn``, or a ``.keras`` or ``.h5`` predictor, which is converted in memory.
+
+    :raises ModelError: where the file is missing or is not a model that can be run; the message is ``path: reason``
+    """
+    path = Path(path)
+    if path.suffix.lower() in (".keras", ".h5", ".hdf5"):
+        from neurig.convert import mdrnn
+
+        return parse(mdrnn(path), path)
+    error = ffi.new("char[]", _ERROR_SIZE)
+    handle = lib.neurig_model_load(os.fsencode(path), error, _ERROR_SIZE)
+    if handle == ffi.NULL:
+        raise _error(path, error)
+    return Model(handle, path)
+
+
+def parse(text: str | bytes, path: Path | None = None) -> Model:
+    """Reads a model from the text of its file.
+
+    :param path: what to call it in messages
+    :raises ModelError: where it is not a model that can be run
+    """
+    content = text.encode() if isinstance(text, str) else text
+    error = ffi.new("char[]", _ERROR_SIZE)
+    handle = lib.neurig_model_parse(content, len(content), error, _ERROR_SIZE)
+    if handle == ffi.NULL:
+        raise _error(path, error)
+    return Model(handle, path)
+
+
+def impulse_response(samples: ArrayLike | str | os.PathLike[str], rate: float | None = None) -> Model:
+    """Makes a model of a cabinet's (or anything's) impulse response.
+
+    :param samples: shape (n,), full scale at ±1; or the path of an audio file, whose first channel is taken
+    :param rate: at which the samples were taken, in Hz; with a path, the file's own rate where it is not given
+    :raises ModelError: where the file cannot be read, or the core refuses the samples
+    :raises TypeError: where samples are given without a rate
+    """
+    path = None
+    if isinstance(samples, (str, os.PathLike)):
+        import soundfile
+
+        path = Path(samples)
+        try:
+            channels, file_rate = soundfile.read(path, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as problem:
+            reason = problem.error_string.rstrip(".") if path.is_file() else "there is no such file"
+            raise ModelError(f"{path}: {reason}") from None
+        samples, rate = channels[:, 0], file_rate if rate is None else rate
+    if rate is None:
+        raise TypeError("the rate at which the samples were taken is missing")
+    source = _signal(samples)
+    error = ffi.new("char[]", _ERROR_SIZE)
+    handle = lib.neurig_model_from_ir(ffi.from_buffer("float[]", source), len(source), rate, error, _ERROR_SIZE)
+    if handle == ffi.NULL:
+        raise _error(path, error)
+    return Model(handle, path)
+
+
+def _signal(samples: Any) -> NDArray[np.float32]:
+    """One channel as contiguous float32, or an error that says what is wrong with it."""
+    array = np.asarray(samples)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"samples are real numbers, not {array.dtype}")
+    if array.dtype.kind in "iu" and isinstance(samples, np.ndarray):
+        raise TypeError(f"samples are {array.dtype}: scale them to -1..1 and give them as float32")
+    if array.ndim != 1:
+        raise ValueError(f"one channel, shape (n,), is processed at a time, not shape {array.shape}: "
+                         "give each channel an instance of its own")
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _string(text: Any) -> str:
+    return ffi.string(text).decode(errors="replace")
+
+
+def _error(path: Path | None, error: Any) -> ModelError:
+    reason = _string(error)
+    return ModelError(reason if path is None else f"{path}: {reason}")
