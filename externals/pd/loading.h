@@ -1,0 +1,158 @@
+// What both objects need to load a model: finding the file as Pd does, reading it in a thread, telling how it went.
+#pragma once
+#include <m_pd.h>
+
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <functional>
+#include <future>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "../core/neurig.h"
+
+namespace {
+
+template <auto free> struct Free {
+  template <class T> void operator()(T *object) const { free(object); }
+};
+using Model = std::unique_ptr<neurig_model, Free<neurig_model_release>>;
+
+constexpr int kErrorSize = 512;  // bytes for the core's reason of a failure
+constexpr const char *kNotFound = "there is no such file in the patch's folder or on Pd's search path";
+constexpr double kPollMs = 5;    // how often the Pd thread looks for what a worker has finished
+
+// ---- Atoms ----------------------------------------------------------------------------------------------------------
+
+// The atoms as they were typed: a file name may have spaces and numbers in it.
+std::string text(int argc, const t_atom *argv) {
+  std::string typed;
+  for (int i = 0; i < argc; i++) {
+    if (i) typed += ' ';
+    if (argv[i].a_type == A_SYMBOL) {
+      typed += argv[i].a_w.w_symbol->s_name;
+    } else {
+      char number[MAXPDSTRING];
+      atom_string(&argv[i], number, sizeof number);
+      typed += number;
+    }
+  }
+  return typed;
+}
+
+t_atom atom(const std::string &symbol) {
+  t_atom a;
+  SETSYMBOL(&a, gensym(symbol.c_str()));
+  return a;
+}
+
+t_atom atom(double number) {
+  t_atom a;
+  SETFLOAT(&a, static_cast<t_float>(number));
+  return a;
+}
+
+// Messages for an outlet, sent together at the end: what they set off in the patch may change the object.
+class Messages {
+ public:
+  void add(const char *selector, std::vector<t_atom> values) {
+    messages_.emplace_back(gensym(selector), std::move(values));
+  }
+  void send(t_outlet *outlet) {
+    for (auto &[selector, values] : messages_)
+      outlet_anything(outlet, selector, static_cast<int>(values.size()), values.data());
+  }
+
+ private:
+  std::vector<std::pair<t_symbol *, std::vector<t_atom>>> messages_;
+};
+
+// A load has failed: in the console, and from the information outlet.
+void fail(void *object, const char *name, t_outlet *information, const std::string &file, const std::string &reason) {
+  pd_error(object, "%s: %s: %s", name, file.c_str(), reason.c_str());
+  Messages messages;
+  messages.add("error", {atom(file), atom(reason)});
+  messages.send(information);
+}
+
+// Reads the flags at the front of an object's arguments: each is "-name number". `take` is given both and says whether
+// there is such a flag and the number is good. The atoms that follow are left in argc, argv.
+template <class Take> void read_flags(void *object, const char *name, int &argc, t_atom *&argv, Take take) {
+  while (argc && argv->a_type == A_SYMBOL && argv->a_w.w_symbol->s_name[0] == '-') {
+    const char *flag = argv->a_w.w_symbol->s_name;
+    const bool number = argc > 1 && argv[1].a_type == A_FLOAT;
+    if (!number || !take(std::string(flag), argv[1].a_w.w_float))
+      pd_error(object, "%s: bad flag: %s", name, text(number ? 2 : 1, argv).c_str());
+    argc -= number ? 2 : 1, argv += number ? 2 : 1;
+  }
+}
+
+// ---- Files ----------------------------------------------------------------------------------------------------------
+
+// The full path of a file that is looked for as Pd does (in the patch's folder, then along [declare] and the
+// preferences), as it is and with `extension` behind it. Empty where there is none.
+std::string find_file(const t_canvas *canvas, const std::string &name, const char *extension) {
+  for (const char *ending : {"", extension}) {
+    char folder[MAXPDSTRING], *file;
+    const int opened = canvas_open(canvas, name.c_str(), ending, folder, &file, sizeof folder, 1);
+    if (opened < 0) continue;
+    sys_close(opened);
+    std::error_code failed;  // a patch that was opened by a relative path has a relative folder
+    const auto path = std::filesystem::canonical(std::string(folder) + "/" + file, failed);
+    if (!failed) return path.string();
+  }
+  return "";
+}
+
+// ---- Work in the background -----------------------------------------------------------------------------------------
+
+// Does one job at a time in a thread; of those that come meanwhile only the newest is kept. To be used, and destroyed,
+// in the Pd thread; destroying waits for the job under way.
+template <class Result> class Background {
+ public:
+  using Job = std::function<Result()>;
+
+  void start(Job job) {
+    if (running_.valid())
+      next_ = std::move(job);
+    else
+      run(std::move(job));
+  }
+
+  // Nothing that was started before will be heard of.
+  void forget() {
+    next_ = nullptr;
+    unwanted_ = running_.valid();
+  }
+
+  bool busy() const { return running_.valid(); }
+
+  // Whether `result` is now that of the newest job.
+  bool finished(Result &result) {
+    if (!running_.valid() || running_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return false;
+    Result done = running_.get();
+    if (next_) {
+      run(std::exchange(next_, nullptr));
+      return false;
+    }
+    if (std::exchange(unwanted_, false)) return false;
+    result = std::move(done);
+    return true;
+  }
+
+ private:
+  void run(Job job) {
+    unwanted_ = false;
+    running_ = std::async(std::launch::async, std::move(job));
+  }
+
+  std::future<Result> running_;
+  Job next_;
+  bool unwanted_ = false;
+};
+
+}  // namespace
