@@ -1,0 +1,163 @@
+"""The one build step: the core once, and from it the Python module, the Pure Data objects and the SuperCollider UGens.
+
+    python externals/build.py            builds what has changed, in place
+
+The Python module is made by cffi's builder from neurig.h itself; everything is compiled by the compiler that cffi uses.
+Hosts whose headers are not on this machine are left out, and named.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nlohmann_json
+from cffi import FFI
+from setuptools._distutils.ccompiler import CCompiler, new_compiler
+from setuptools._distutils.sysconfig import customize_compiler
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+OBJECTS = ROOT / "build" / "externals"
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+# No -ffast-math: it would change the sums, and on the link line it switches flush-to-zero on in the whole host.
+COMPILE = (
+    "-std=gnu++17 -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math -fPIC -fvisibility=hidden -pthread "
+    f"-Wall -Wextra -DNEURIG_VERSION=\"{VERSION}\""
+).split()
+INCLUDE = [str(HERE / "core"), str(Path(nlohmann_json.__file__).parent / "include")]
+# Linked statically and kept to ourselves: one file to copy, no clash with what the host has loaded.
+LINK = (
+    "-pthread -static-libgcc -static-libstdc++ -Wl,--exclude-libs,ALL -l:libspeexdsp.a -l:libfftw3f.a -lm"
+).split()
+
+PD_HEADERS = ["/usr/include/pd", "/usr/include", "/usr/local/include/pd", "/usr/local/include"]
+SC_HEADERS = ["/usr/include/SuperCollider", "/usr/local/include/SuperCollider"]
+
+
+def declarations(header: Path) -> str:
+    """The part of a C header that cffi reads: what stands inside its extern "C", or between its cdef marks."""
+    text = header.read_text()
+    marked = re.search(r"/\* cdef \*/(.*?)/\* end cdef \*/", text, re.S)
+    inside = marked or re.search(r'extern "C" \{\n#endif\n(.*?)#ifdef __cplusplus', text, re.S)
+    if not inside:
+        raise SystemExit(f"{header}: found neither cdef marks nor an extern \"C\"")
+    return inside[1]
+
+
+def builder(objects: list[Path]) -> FFI:
+    """cffi's builder of ``neurig._core``: the core's functions, and pyo's way to them, over the compiled core."""
+    ffi = FFI()
+    source = '#include "neurig.h"\n'
+    ffi.cdef(declarations(HERE / "core" / "neurig.h"))
+    kernel = HERE / "pyo" / "kernel.h"
+    if kernel.exists():
+        ffi.cdef(declarations(kernel))
+        source += '#include "kernel.h"\n'
+    ffi.set_source(
+        "neurig._core",
+        source,
+        source_extension=".cpp",
+        include_dirs=[*INCLUDE, str(HERE / "pyo")],
+        extra_compile_args=[*COMPILE, "-Wno-missing-field-initializers", "-Wno-unused-parameter"],
+        extra_objects=[str(path) for path in objects],
+        extra_link_args=LINK,
+    )
+    return ffi
+
+
+def compiler() -> CCompiler:
+    made = new_compiler()
+    customize_compiler(made)
+    return made
+
+
+def is_newer(target: Path, sources: list[Path]) -> bool:
+    return target.exists() and all(target.stat().st_mtime > source.stat().st_mtime for source in sources)
+
+
+def compile_objects(sources: list[Path], kind: str, include: list[str] = [], macros: list[str] = []) -> list[Path]:
+    """Compiles what has changed; returns the objects. `kind` keeps those of different macros apart."""
+    headers = [*HERE.glob("*/*.h"), *HERE.glob("*/*.inl"), Path(__file__), ROOT / "pyproject.toml"]
+    driver = compiler().compiler_so[0]
+
+    def one(source: Path) -> Path:
+        target = OBJECTS / kind / (source.name + ".o")
+        if not is_newer(target, [source, *headers]):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            paths = [f"-I{folder}" for folder in [*INCLUDE, *include]]
+            print("compiling", source.relative_to(ROOT), f"({kind})", flush=True)
+            compiler().spawn([driver, *COMPILE, *macros, *paths, "-c", str(source), "-o", str(target)])
+        return target
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(one, sources))
+
+
+def core() -> list[Path]:
+    return compile_objects(sorted((HERE / "core").glob("*.cpp")), "core")
+
+
+def link(target: Path, objects: list[Path]) -> None:
+    """Makes a shared library that a host loads; replaced at once, so that a running host keeps the old one."""
+    if is_newer(target, objects):
+        return
+    print("linking", target.relative_to(ROOT), flush=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(target.name + ".new")
+    compiler().spawn(["g++", "-shared", "-o", str(fresh), *map(str, objects), *LINK])
+    fresh.replace(target)
+
+
+def build_python(folder: Path = ROOT / "bridge" / "neurig") -> None:
+    """The extension module ``_core`` into `folder`."""
+    objects = core()
+    sources = [*HERE.glob("*/*.h"), Path(__file__), *objects]
+    target = folder / "_core.abi3.so"
+    if is_newer(target, sources):
+        return
+    print("building", target.name, flush=True)
+    made = Path(builder(objects).compile(tmpdir=str(OBJECTS / "python"), target=target.name))
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name(target.name + ".new")
+    fresh.write_bytes(made.read_bytes())
+    fresh.replace(target)
+
+
+def build_pd(folder: Path = ROOT / "pd") -> None:
+    """The Pure Data objects into `folder`."""
+    include = next((path for path in PD_HEADERS if (Path(path) / "m_pd.h").exists()), None)
+    if include is None:
+        print("left out: Pure Data objects (no m_pd.h; Debian's package puredata-dev has it)")
+        return
+    for source in sorted((HERE / "pd").glob("*.cpp")):
+        objects = compile_objects([source], "pd", [include], ["-DPD"])
+        link(folder / (source.stem + ".pd_linux"), [*objects, *core()])
+
+
+def build_sc(folder: Path = ROOT / "sc" / "plugins") -> None:
+    """The SuperCollider UGens, for scsynth and for supernova, into `folder`."""
+    include = next((path for path in SC_HEADERS if (Path(path) / "plugin_interface" / "SC_PlugIn.h").exists()), None)
+    if include is None:
+        print("left out: SuperCollider UGens (no SC_PlugIn.h; Debian's package supercollider-dev has it)")
+        return
+    paths = [f"{include}/{part}" for part in ("plugin_interface", "common", "server")]
+    for source in sorted((HERE / "sc").glob("*.cpp")):
+        # SCUnit's constructor reads what the server has put there before it runs.
+        for suffix, macros in (("", []), ("_supernova", ["-DSUPERNOVA"])):
+            objects = compile_objects([source], "sc" + suffix, paths, ["-fno-lifetime-dse", *macros])
+            link(folder / f"{source.stem}{suffix}.so", [*objects, *core()])
+
+
+if __name__ == "__main__":
+    try:
+        build_python()
+        build_pd()
+        build_sc()
+    except Exception as error:  # the compiler has said why
+        sys.exit(f"building failed: {error}")

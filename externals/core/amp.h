@@ -1,0 +1,47 @@
+// An instance in a host's signal path: gains, bypass, and a crossfade whenever the instance is replaced.
+#pragma once
+#include "instance.h"
+
+namespace neurig {
+
+class Amp {
+ public:
+  explicit Amp(double rate);
+  ~Amp();
+  Amp(const Amp &) = delete;
+  // All [real time]; see neurig.h.
+  Instance *swap(Instance *fresh);
+  Instance *collect();
+  Instance *instance() const { return waiting_ ? next_ : current_; }
+  void set(int param, float value);
+  float get(int param) const { return params_[param]; }
+  void process(const float *in, float *out, int n);
+  void reset();
+
+ private:
+  // A value on its way, in a straight line over 20 ms, to where it was sent.
+  struct Glide {
+    float now, target, step = 0;
+    void to(float value, int samples) {
+      target = value;
+      if (samples) step = (target - now) / float(samples);
+      else now = target;
+    }
+    float next() {
+      if (now != target) now = step == 0 || (step > 0) == (now + step >= target) ? target : now + step;
+      return now;
+    }
+  };
+  void chunk(const float *in, float *out, int n);
+  void start_next();
+
+  double rate_;
+  float params_[4];
+  Glide gain_, out_, bypass_;
+  bool started_ = false;
+  Instance *current_ = nullptr, *old_ = nullptr, *done_ = nullptr, *next_ = nullptr;
+  bool waiting_ = false;  // `next_` (perhaps NULL) comes in when the crossfade under way has ended
+  int fade_ = 0, fade_length_ = 1;  // samples left, of how many
+};
+
+}  // namespace neurig

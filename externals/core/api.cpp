@@ -1,0 +1,163 @@
+// neurig.h over the C++ classes: handles in, errors out as text, no exception past this file.
+#include <atomic>
+#include <cmath>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+
+#include "amp.h"
+#include "neurig.h"
+#include "predictor.h"
+
+using namespace neurig;
+
+// Handles. A model's counts the references that hosts hold.
+struct neurig_model {
+  std::shared_ptr<const Model> model;
+  std::atomic<int> references{1};
+  const AmpModel *amp() const { return dynamic_cast<const AmpModel *>(model.get()); }
+};
+struct neurig_instance : Instance {
+  neurig_instance(neurig_model *handle, double rate, int quality)
+      : Instance(handle->model, rate, quality), handle_(neurig_model_retain(handle)) {}
+  ~neurig_instance() override { neurig_model_release(handle_); }
+  neurig_model *handle_;
+};
+struct neurig_amp : Amp {
+  using Amp::Amp;
+};
+struct neurig_predictor : Predictor {
+  using Predictor::Predictor;
+};
+
+namespace {
+
+template <class Make> auto guarded(char *error, int size, Make make) -> decltype(make()) {
+  const auto say = [error, size](const char *text) {
+    if (error && size > 0) std::snprintf(error, size_t(size), "%s", text);
+  };
+  try {
+    say("");
+    return make();
+  } catch (const std::bad_alloc &) {
+    say("there is not enough memory");
+  } catch (const std::exception &e) {
+    say(e.what());
+  }
+  return nullptr;
+}
+
+neurig_model *handle_of(std::shared_ptr<Model> model) {
+  const auto *amp = dynamic_cast<const AmpModel *>(model.get());
+  Json &info = model->info;
+  info["kind"] = amp ? "amp" : "predictor";
+  info["sample_rate"] = model->rate;
+  info["params"] = Json::array();
+  for (const Param &p : model->params)
+    info["params"].push_back({{"name", p.name}, {"default", p.preset}, {"low", p.low}, {"high", p.high}});
+  // Metadata may hold bytes that are not UTF-8; they are shown as a question mark.
+  model->info_text = info.dump(-1, ' ', false, Json::error_handler_t::replace);
+  auto *handle = new neurig_model;
+  handle->model = std::move(model);
+  return handle;
+}
+
+std::string contents(const char *path) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file) throw Error("the file cannot be opened");
+  const std::streamoff size = file.tellg();
+  if (size < 0 || size > (std::streamoff(1) << 62)) throw Error("it is a folder, not a file");
+  if (size > kMaxFileBytes) throw Error("the file is larger than " + std::to_string(kMaxFileBytes >> 20) + " MiB");
+  std::string text(size_t(size), '\0');
+  file.seekg(0);
+  if (!file.read(text.data(), size)) throw Error("the file cannot be read");
+  return text;
+}
+
+}  // namespace
+
+extern "C" {
+
+const char *neurig_version(void) { return NEURIG_VERSION; }
+
+neurig_model *neurig_model_load(const char *path, char *error, int size) {
+  return guarded(error, size, [&] {
+    const std::string text = contents(path);
+    return handle_of(read_model(text.data(), text.size()));
+  });
+}
+neurig_model *neurig_model_parse(const char *text, int64_t length, char *error, int size) {
+  return guarded(error, size, [&] { return handle_of(read_model(text, size_t(length))); });
+}
+neurig_model *neurig_model_from_ir(const float *samples, int64_t frames, double rate, char *error, int size) {
+  return guarded(error, size, [&] { return handle_of(impulse_response(samples, frames, rate)); });
+}
+neurig_model *neurig_model_retain(neurig_model *model) {
+  if (model) model->references.fetch_add(1, std::memory_order_relaxed);
+  return model;
+}
+void neurig_model_release(neurig_model *model) {
+  if (model && model->references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete model;
+}
+const char *neurig_model_info(const neurig_model *model) { return model->model->info_text.c_str(); }
+int neurig_model_is_amp(const neurig_model *model) { return model->amp() != nullptr; }
+int neurig_model_is_predictor(const neurig_model *model) { return model->amp() == nullptr; }
+double neurig_model_rate(const neurig_model *model) { return model->model->rate; }
+int neurig_model_params(const neurig_model *model) { return int(model->model->params.size()); }
+const char *neurig_model_param_name(const neurig_model *model, int index) {
+  const auto &params = model->model->params;
+  return index < 0 || size_t(index) >= params.size() ? nullptr : params[size_t(index)].name.c_str();
+}
+
+neurig_instance *neurig_instance_new(neurig_model *model, double rate, int quality, char *error, int size) {
+  return guarded(error, size, [&] { return new neurig_instance(model, rate, quality); });
+}
+void neurig_instance_free(neurig_instance *instance) { delete instance; }
+void neurig_instance_process(neurig_instance *instance, const float *in, float *out, int n) { instance->process(in, out, n); }
+void neurig_instance_reset(neurig_instance *instance) { instance->reset(); }
+int neurig_instance_latency(const neurig_instance *instance) { return instance->latency(); }
+void neurig_instance_set_param(neurig_instance *instance, int index, float value) { instance->set_param(index, value); }
+float neurig_instance_param(const neurig_instance *instance, int index) { return instance->param(index); }
+neurig_model *neurig_instance_model(const neurig_instance *instance) { return instance->handle_; }
+
+neurig_amp *neurig_amp_new(double rate) {
+  return guarded(nullptr, 0, [&] { return new neurig_amp(rate); });
+}
+void neurig_amp_free(neurig_amp *amp) { delete amp; }
+neurig_instance *neurig_amp_swap(neurig_amp *amp, neurig_instance *fresh) {
+  return static_cast<neurig_instance *>(amp->swap(fresh));
+}
+neurig_instance *neurig_amp_collect(neurig_amp *amp) { return static_cast<neurig_instance *>(amp->collect()); }
+neurig_instance *neurig_amp_instance(const neurig_amp *amp) { return static_cast<neurig_instance *>(amp->instance()); }
+void neurig_amp_set(neurig_amp *amp, int param, float value) { amp->set(param, value); }
+float neurig_amp_get(const neurig_amp *amp, int param) { return param < 0 || param > NEURIG_AMP_XFADE ? 0.f : amp->get(param); }
+void neurig_amp_process(neurig_amp *amp, const float *in, float *out, int n) { amp->process(in, out, n); }
+void neurig_amp_reset(neurig_amp *amp) { amp->reset(); }
+
+neurig_predictor *neurig_predictor_new(neurig_model *model, uint64_t seed, char *error, int size) {
+  return guarded(error, size, [&] {
+    auto mdrnn = std::dynamic_pointer_cast<const Mdrnn>(model->model);
+    if (!mdrnn) throw Error("this model is an amp, not a predictor");
+    return new neurig_predictor(std::move(mdrnn), seed);
+  });
+}
+void neurig_predictor_free(neurig_predictor *predictor) { delete predictor; }
+int neurig_predictor_dimension(const neurig_predictor *predictor) { return predictor->model().dimension; }
+int neurig_predictor_mixtures(const neurig_predictor *predictor) { return predictor->model().mixtures; }
+void neurig_predictor_condition(neurig_predictor *predictor, const float *frame) { predictor->condition(frame); }
+void neurig_predictor_predict(neurig_predictor *predictor, float pi_temp, float sigma_temp, float *frame) {
+  predictor->predict(pi_temp, sigma_temp, frame);
+}
+void neurig_predictor_sample(neurig_predictor *predictor, float pi_temp, float sigma_temp, float *frame) {
+  predictor->sample(pi_temp, sigma_temp, frame);
+}
+void neurig_predictor_mixture(const neurig_predictor *predictor, float *mus, float *sigmas, float *pi_logits) {
+  const Mdrnn::Mixture &m = predictor->mixture();
+  std::copy(m.mus.begin(), m.mus.end(), mus);
+  std::copy(m.sigmas.begin(), m.sigmas.end(), sigmas);
+  std::copy(m.logits.begin(), m.logits.end(), pi_logits);
+}
+void neurig_predictor_reset(neurig_predictor *predictor) { predictor->reset(); }
+void neurig_predictor_seed(neurig_predictor *predictor, uint64_t seed) { predictor->seed(seed); }
+
+}  // extern "C"

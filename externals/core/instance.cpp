@@ -1,0 +1,157 @@
+#include "instance.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "convolver.h"
+
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
+namespace neurig {
+
+#if defined(__SSE2__)
+FlushToZero::FlushToZero() : before_(_mm_getcsr()) { _mm_setcsr(unsigned(before_) | 0x8040); }
+FlushToZero::~FlushToZero() { _mm_setcsr(unsigned(before_)); }
+#elif defined(__aarch64__)
+FlushToZero::FlushToZero() {
+  asm volatile("mrs %0, fpcr" : "=r"(before_));
+  asm volatile("msr fpcr, %0" : : "r"(before_ | (1u << 24)));
+}
+FlushToZero::~FlushToZero() { asm volatile("msr fpcr, %0" : : "r"(before_)); }
+#else
+FlushToZero::FlushToZero() : before_(0) {}
+FlushToZero::~FlushToZero() {}
+#endif
+
+namespace {
+
+// speexdsp's own scale, 0..10: filters of 48, 96 and 256 taps.
+constexpr int kSpeexQuality[] = {3, 6, 10};
+constexpr int64_t kMaxLatency = 1 << 16;
+
+SpeexResamplerState *resampler(double from, double to, int quality) {
+  int error = 0;
+  auto *made = speex_resampler_init(1, spx_uint32_t(std::lround(from)), spx_uint32_t(std::lround(to)), quality, &error);
+  if (!made) throw Error("cannot convert from " + std::to_string(int(from)) + " to " + std::to_string(int(to)) + " Hz");
+  speex_resampler_skip_zeros(made);
+  return made;
+}
+
+}  // namespace
+
+RateConverter::RateConverter(double host, double model, int quality)
+    : up_(resampler(host, model, kSpeexQuality[quality])), down_(resampler(model, host, kSpeexQuality[quality])) {
+  // How far the output can lag behind: over one period of the two rates' ratio, fed sample by sample.
+  const int64_t a = std::lround(host), b = std::lround(model), period = std::min<int64_t>(a / std::gcd(a, b), 1 << 15);
+  const float silence = 0;
+  const auto nothing = [](const float *, float *, int) {};
+  queue_.assign(4 * kBlock, 0.f);
+  int64_t lag = 0;
+  for (int64_t given = 1; given < period + 2 * lag + 4096; given++) {
+    push(&silence, 1, nothing);
+    lag = std::max(lag, given - int64_t(write_));
+    if (lag > kMaxLatency) throw Error("cannot convert from " + std::to_string(a) + " to " + std::to_string(b) + " Hz: too far apart");
+  }
+  latency_ = int(lag);
+  size_t size = 1;
+  while (size < size_t(latency_) + 4 * kBlock) size *= 2;
+  queue_.assign(size, 0.f);
+  reset();
+}
+
+RateConverter::~RateConverter() {
+  if (up_) speex_resampler_destroy(up_);
+  if (down_) speex_resampler_destroy(down_);
+}
+
+void RateConverter::reset() {
+  for (SpeexResamplerState *r : {up_, down_}) {
+    speex_resampler_reset_mem(r);
+    speex_resampler_skip_zeros(r);
+  }
+  std::fill(queue_.begin(), queue_.end(), 0.f);
+  read_ = 0;
+  write_ = size_t(latency_);
+}
+
+// Pushes n host samples through; whatever comes out is appended to the queue.
+template <class Run> void RateConverter::push(const float *in, int n, Run run) {
+  const size_t mask = queue_.size() - 1;
+  while (n > 0) {
+    float slow[kBlock], fast[kBlock];
+    spx_uint32_t used = spx_uint32_t(n), made = kBlock;
+    speex_resampler_process_float(up_, 0, in, &used, slow, &made);
+    in += used, n -= int(used);
+    run(slow, slow, int(made));
+    spx_uint32_t at = 0;
+    while (at < made) {
+      spx_uint32_t left = made - at, got = kBlock;
+      speex_resampler_process_float(down_, 0, slow + at, &left, fast, &got);
+      at += left;
+      for (spx_uint32_t i = 0; i < got; i++) queue_[write_++ & mask] = fast[i];
+      if (!left && !got) break;
+    }
+    if (!used && !made) break;
+  }
+}
+
+template <class Run> void RateConverter::process(const float *in, float *out, int n, Run run) {
+  const size_t mask = queue_.size() - 1;
+  push(in, n, run);
+  for (int i = 0; i < n; i++) out[i] = queue_[read_++ & mask];
+}
+
+Instance::Instance(std::shared_ptr<const Model> model, double rate, int quality)
+    : running_(std::dynamic_pointer_cast<const AmpModel>(model)) {
+  if (!running_) throw Error("this model is a predictor, not an amp");
+  if (!(rate >= 1000 && rate <= 1e6)) throw Error("a sample rate of " + std::to_string(rate) + " Hz is out of range (1000 to 1000000)");
+  if (quality < 0 || quality > 2) throw Error("the quality must be 0, 1 or 2");
+  for (const Param &p : running_->params) knobs_.push_back(p.preset);
+  if (running_->rate > 0 && std::lround(rate) != std::lround(running_->rate)) {
+    if (auto other = running_->at_rate(rate)) running_ = other;
+    else converter_ = std::make_unique<RateConverter>(rate, running_->rate, quality);
+  }
+  state_ = State(running_->silent);
+}
+
+void Instance::process(const float *in, float *out, int n) {
+  const FlushToZero flush;
+  const auto run = [this](const float *x, float *y, int count) { running_->process(state_, knobs_.data(), x, y, count); };
+  while (n > 0) {
+    const int count = std::min(n, kBlock);
+    if (converter_) converter_->process(in, out, count, run);
+    else run(in, out, count);
+    in += count, out += count, n -= count;
+  }
+}
+
+void Instance::reset() {
+  state_.copy(running_->silent);
+  if (converter_) converter_->reset();
+}
+
+void Instance::set_param(int index, float value) {
+  if (index < 0 || size_t(index) >= knobs_.size() || !std::isfinite(value)) return;
+  const Param &p = running_->params[size_t(index)];
+  knobs_[size_t(index)] = std::min(std::max(value, p.low), p.high);
+}
+
+float Instance::param(int index) const {
+  return index < 0 || size_t(index) >= knobs_.size() ? 0.f : knobs_[size_t(index)];
+}
+
+std::vector<float> resampled(const float *samples, int64_t frames, double from, double to) {
+  SpeexResamplerState *r = resampler(from, to, kSpeexQuality[2]);
+  std::vector<float> out(size_t(std::ceil(double(frames) * to / from)) + 1, 0.f);
+  std::vector<float> in(samples, samples + frames);
+  in.resize(in.size() + size_t(speex_resampler_get_input_latency(r)) + 16, 0.f);  // to push the end out
+  spx_uint32_t used = spx_uint32_t(in.size()), made = spx_uint32_t(out.size());
+  speex_resampler_process_float(r, 0, in.data(), &used, out.data(), &made);
+  speex_resampler_destroy(r);
+  return out;
+}
+
+}  // namespace neurig

@@ -1,0 +1,58 @@
+// One channel through one model at the host's sample rate.
+#pragma once
+#include <speex/speex_resampler.h>
+
+#include "model.h"
+
+namespace neurig {
+
+// Flush-to-zero while in scope: decaying filters and LSTM cells would otherwise slow down a hundredfold in silence.
+class FlushToZero {
+ public:
+  FlushToZero();
+  ~FlushToZero();
+
+ private:
+  uint64_t before_;
+};
+
+// Host rate → model rate → host rate around a model, by a windowed sinc (speexdsp's resampler). Both converters start
+// with half their filter filled, so that the whole way is aligned in time; what is late is made up by a constant number
+// of samples of silence at the start: the latency.
+class RateConverter {
+ public:
+  RateConverter(double host, double model, int quality);
+  ~RateConverter();
+  RateConverter(const RateConverter &) = delete;
+  int latency() const { return latency_; }
+  void reset();  // [real time]
+  // [real time] `run(in, out, n)` processes n ≤ kBlock samples at the model's rate
+  template <class Run> void process(const float *in, float *out, int n, Run run);
+
+ private:
+  SpeexResamplerState *up_ = nullptr, *down_ = nullptr;
+  int latency_ = 0;
+  std::vector<float> queue_;  // ring of finished samples
+  size_t read_ = 0, write_ = 0;
+  template <class Run> void push(const float *in, int n, Run run);
+};
+
+class Instance {
+ public:
+  Instance(std::shared_ptr<const Model> model, double rate, int quality);
+  virtual ~Instance() = default;
+  // All [real time]; see neurig.h.
+  void process(const float *in, float *out, int n);
+  void reset();
+  int latency() const { return converter_ ? converter_->latency() : 0; }
+  void set_param(int index, float value);
+  float param(int index) const;
+
+ private:
+  std::shared_ptr<const AmpModel> running_;  // the model, or its version for this rate
+  State state_;
+  std::vector<float> knobs_;
+  std::unique_ptr<RateConverter> converter_;
+};
+
+}  // namespace neurig

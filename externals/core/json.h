@@ -1,0 +1,34 @@
+// Reading JSON fields with errors that a user can act on.
+#pragma once
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace neurig {
+
+using Json = nlohmann::json;
+
+// `where` names the place in the file, as "config.layers[0]".
+const Json &field(const Json &object, const char *name, const std::string &where);
+int64_t integer(const Json &object, const char *name, const std::string &where, int64_t low, int64_t high);
+double number(const Json &object, const char *name, const std::string &where, double low, double high);
+bool boolean(const Json &object, const char *name, const std::string &where, bool preset);
+std::string text(const Json &object, const char *name, const std::string &where);
+std::vector<int> integers(const Json &object, const char *name, const std::string &where, int64_t low, int64_t high);
+
+// Hands out a model file's weights in order; complains when there are too few, too many, or one is no finite number.
+class Weights {
+ public:
+  explicit Weights(const Json &file);
+  // Before reading: exactly `expected` weights must be there.
+  void expect(int64_t expected) const;
+  float next();
+  int64_t size() const { return static_cast<int64_t>(values_.size()); }
+
+ private:
+  std::vector<float> values_;
+  size_t at_ = 0;
+};
+
+}  // namespace neurig

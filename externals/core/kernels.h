@@ -1,0 +1,59 @@
+// The arithmetic under every model, once per instruction set; the best one for this CPU is chosen when first asked for.
+//
+// Layout: a block of frames is planar, [channel][frame], so that frames fill the SIMD lanes whatever the number of
+// channels. Kernels work on whole vectors: they may read and write up to kPad floats beyond the last frame of a row.
+#pragma once
+#include <cstddef>
+
+namespace neurig {
+
+constexpr int kBlock = 64;  // frames that models process at a time, at most
+constexpr int kPad = 16;    // floats of slack after the last frame of every row
+constexpr int kRow = kBlock + kPad;
+
+enum class Activation { none, tanh, relu, sigmoid, hardtanh, leaky_relu, silu, hardswish, softsign };
+
+// A planar block that goes into a sum.
+struct Source {
+  const float *x;
+  ptrdiff_t stride;
+  int channels;
+};
+
+struct Kernels {
+  const char *name;
+  // out[o][f] = bias[o] + add[o][f] + Σ_s Σ_i w(s, i, o)·source_s[i][f]; bias and add may be null.
+  // `w` is packed by pack_affine. Convolution taps, mix-ins and 1×1 layers are all sources of one such sum.
+  void (*affine)(float *out, ptrdiff_t out_stride, int outs, const float *w, const float *bias, const float *add,
+                 ptrdiff_t add_stride, const Source *sources, int count, int frames);
+  // In place, on `channels` rows of `frames`.
+  void (*activate)(Activation kind, float *x, ptrdiff_t stride, int channels, int frames);
+  // x[c][f] *= y[c][f], x[c][f] += y[c][f]
+  void (*multiply)(float *x, ptrdiff_t x_stride, const float *y, ptrdiff_t y_stride, int channels, int frames);
+  void (*add)(float *x, ptrdiff_t x_stride, const float *y, ptrdiff_t y_stride, int channels, int frames);
+  // out[f] = bias + Σ_k taps[k]·x[f - k]; reads `count` - 1 samples before x.
+  void (*fir)(float *out, const float *x, const float *taps, int count, float bias, int frames);
+  // Spectra in split form, n a multiple of kPad: y += a·b.
+  void (*multiply_spectra)(float *y_re, float *y_im, const float *a_re, const float *a_im, const float *b_re,
+                           const float *b_im, int n);
+  // One LSTM step of `units` (rows padded to `padded`, a multiple of kPad), gates i f g o; `w` is [inputs + units][4][padded].
+  // xh: inputs, then the last h (overwritten by the new h); c: cell state.
+  void (*lstm_step)(float *xh, float *c, const float *w, const float *bias, int inputs, int padded, int units);
+};
+
+const Kernels &kernels();
+
+// How affine tiles its outputs: eights, then a four, a two, a one.
+inline int affine_tile(int left) { return left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+
+// Packs weights for affine: `weight(o, i)` with i counting through all inputs of all sources in order.
+template <class Weight> void pack_affine(float *packed, int outs, int inputs, Weight weight) {
+  for (int o = 0; o < outs;) {
+    const int tile = affine_tile(outs - o);
+    for (int i = 0; i < inputs; i++)
+      for (int t = 0; t < tile; t++) *packed++ = weight(o + t, i);
+    o += tile;
+  }
+}
+
+}  // namespace neurig

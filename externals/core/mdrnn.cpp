@@ -1,0 +1,70 @@
+#include "mdrnn.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace neurig {
+
+Mdrnn::Mdrnn(const Json &file) {
+  const Json &config = field(file, "config", "the file");
+  dimension = int(integer(config, "dimension", "config", 2, 64));
+  units = int(integer(config, "units", "config", 1, kMaxChannels));
+  mixtures = int(integer(config, "mixtures", "config", 1, 64));
+  scale = float(number(config, "scale", "config", 1e-3, 1e3));
+  const int count = int(integer(config, "layers", "config", 1, 16));
+  Weights weights(file);
+  int64_t expected = int64_t(units + 1) * outputs();
+  for (int l = 0; l < count; l++) expected += int64_t(4) * units * ((l ? units : dimension) + units + 1);
+  weights.expect(expected);
+
+  for (int l = 0; l < count; l++) {
+    LstmLayer layer(l ? units : dimension, units);
+    state_size_ = layer.lay_out(state_size_);
+    for (int row = 0; row < layer.inputs + units; row++)
+      for (int o = 0; o < 4 * units; o++) layer.weight(row, o / units, o % units) = weights.next();
+    for (int o = 0; o < 4 * units; o++) layer.bias_of(o / units, o % units) = weights.next();
+    layers_.push_back(std::move(layer));
+  }
+  dense_.resize(size_t(units) * outputs());
+  dense_bias_.resize(size_t(outputs()));
+  const int md = mixtures * dimension, parts[][2] = {{0, md}, {md, md}, {2 * md, mixtures}};  // first output, how many
+  for (const auto &[first, size] : parts) {
+    for (int u = 0; u < units; u++)
+      for (int o = 0; o < size; o++) dense_[size_t(u) * outputs() + first + o] = weights.next();
+    for (int o = 0; o < size; o++) dense_bias_[size_t(first + o)] = weights.next();
+  }
+  info["dimension"] = dimension;
+  info["units"] = units;
+  info["layers"] = count;
+  info["mixtures"] = mixtures;
+}
+
+Mdrnn::Mixture Mdrnn::mixture() const {
+  const size_t md = size_t(mixtures) * dimension;
+  return {std::vector<float>(md), std::vector<float>(md, 1.f), std::vector<float>(size_t(mixtures))};
+}
+
+void Mdrnn::step(State &state, const float *frame, Mixture &out) const {
+  for (int d = 0; d < dimension; d++) layers_[0].input(state)[d] = frame[d] * scale;
+  for (size_t l = 0; l < layers_.size(); l++) {
+    if (l) std::copy_n(layers_[l - 1].output(state), units, layers_[l].input(state));
+    layers_[l].step(state);
+  }
+  float y[64 * (2 * 64 + 1)];
+  std::copy(dense_bias_.begin(), dense_bias_.end(), y);
+  const float *h = layers_.back().output(state), *w = dense_.data();
+  const int n = outputs();
+  for (int u = 0; u < units; u++, w += n)
+    for (int o = 0; o < n; o++) y[o] += h[u] * w[o];
+  const size_t md = out.mus.size();
+  std::copy_n(y, md, out.mus.begin());
+  for (size_t i = 0; i < md; i++) {  // elu(x) + 1 + 1e-7
+    const float x = y[md + i];
+    out.sigmas[i] = (x > 0 ? x : std::expm1(x)) + 1.f + 1e-7f;
+  }
+  std::copy_n(y + 2 * md, size_t(mixtures), out.logits.begin());
+}
+
+std::shared_ptr<Model> read_mdrnn(const Json &file) { return std::make_shared<Mdrnn>(file); }
+
+}  // namespace neurig

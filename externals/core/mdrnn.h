@@ -1,0 +1,30 @@
+// The MDRNN: LSTM layers under a mixture density output (Bishop 1994; Martin & Torresen 2019, IMPSY's network).
+#pragma once
+#include "lstm.h"
+
+namespace neurig {
+
+class Mdrnn : public Model {
+ public:
+  explicit Mdrnn(const Json &file);
+
+  int dimension = 0, units = 0, mixtures = 0;
+  float scale = 10;  // frames are multiplied by it on their way in, samples divided on their way out
+
+  // What a step gives, in the network's scale: mus and sigmas [mixtures][dimension], logits [mixtures].
+  struct Mixture {
+    std::vector<float> mus, sigmas, logits;
+  };
+  State zeros() const { return {Floats(state_size_), {}}; }
+  Mixture mixture() const;
+  // [real time]
+  void step(State &state, const float *frame, Mixture &out) const;
+
+ private:
+  std::vector<LstmLayer> layers_;
+  size_t state_size_ = 0;
+  std::vector<float> dense_, dense_bias_;  // [units][outputs], outputs: mus | sigmas | logits
+  int outputs() const { return mixtures * (2 * dimension + 1); }
+};
+
+}  // namespace neurig

@@ -1,0 +1,111 @@
+// A Model is a file once read: immutable, shared by every stream that plays it. What changes while a stream plays is its
+// State, a plain block of memory that the Model knows how to use: so a copy of the silent state is all it takes to make
+// a new stream or to reset one.
+#pragma once
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "json.h"
+#include "kernels.h"
+
+namespace neurig {
+
+// One plain sentence for the user; whoever knows the path puts it in front.
+struct Error : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// What a file may ask of us, whatever it says: larger is refused before anything is allocated.
+constexpr int64_t kMaxFileBytes = 16 << 20;
+constexpr int64_t kMaxStateFloats = 16 << 20;
+constexpr int64_t kMaxLayers = 1024;
+constexpr int64_t kMaxChannels = 1024;
+
+// Floats on a cache line's boundary, so that vectors never straddle two.
+class Floats {
+ public:
+  Floats() = default;
+  explicit Floats(size_t size) : size_(size) {
+    if (!size) return;
+    const size_t bytes = (size * sizeof(float) + 63) / 64 * 64;
+    data_.reset(static_cast<float *>(std::aligned_alloc(64, bytes)));
+    if (!data_) throw std::bad_alloc();
+    std::memset(data_.get(), 0, bytes);
+  }
+  Floats(const Floats &other) : Floats(other.size_) { copy(other); }
+  Floats(Floats &&) = default;
+  Floats &operator=(Floats &&) = default;
+  // Neither side allocates: the sizes are the same.
+  void copy(const Floats &other) {
+    if (size_) std::memcpy(data_.get(), other.data_.get(), size_ * sizeof(float));
+  }
+  float *data() const { return data_.get(); }
+  size_t size() const { return size_; }
+  float &operator[](size_t i) const { return data_.get()[i]; }
+
+ private:
+  struct Free {
+    void operator()(float *p) const { std::free(p); }
+  };
+  std::unique_ptr<float[], Free> data_;
+  size_t size_ = 0;
+};
+
+// One stream's memory: histories, LSTM cells and the like, with the positions of its write heads.
+struct State {
+  Floats data;
+  std::vector<int> heads;
+  // [real time] both of the same model
+  void copy(const State &other) {
+    data.copy(other.data);
+    for (size_t i = 0; i < heads.size(); i++) heads[i] = other.heads[i];
+  }
+};
+
+struct Param {
+  std::string name;
+  float low = 0, high = 1, preset = 0.5f;
+};
+
+class Model {
+ public:
+  virtual ~Model() = default;
+  Json info;  // what neurig_model_info shows
+  std::string info_text;
+  double rate = 0;
+  std::vector<Param> params;
+};
+
+// A model that turns a signal into a signal.
+class AmpModel : public Model {
+ public:
+  // One channel's state after silence for ever: the same for every stream, made once when the model is read.
+  State silent;
+  // [real time] n ≤ kBlock frames; in and out may be the same memory. `knobs`: one value per param.
+  virtual void process(State &state, const float *knobs, const float *in, float *out, int n) const = 0;
+  // This model made for another rate, where that is better than converting the signal; else nothing.
+  virtual std::shared_ptr<const AmpModel> at_rate(double) const { return nullptr; }
+
+ protected:
+  // Fills in `silent` from a state of zeros by `samples` of silence.
+  void prewarm(State zeros, int64_t samples);
+};
+
+// Readers, one per family; each throws Error.
+std::shared_ptr<Model> read_model(const char *text, size_t length);
+std::shared_ptr<AmpModel> read_wavenet(const Json &file);
+std::shared_ptr<AmpModel> read_lstm(const Json &file);
+std::shared_ptr<AmpModel> read_linear(const Json &file);
+std::shared_ptr<Model> read_mdrnn(const Json &file);
+std::shared_ptr<AmpModel> impulse_response(const float *samples, int64_t frames, double rate);
+
+// The sample rate a .nam file states; 48000 Hz where it does not.
+double rate_of(const Json &file);
+
+}  // namespace neurig
