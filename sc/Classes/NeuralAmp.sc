@@ -1,0 +1,18 @@
+// A neural amp: the unit generator. The model it plays is a NeuralAmpModel, or the number of its slot.
+NeuralAmp : UGen {
+	*ar { |in, model, gain = 0, out = 0, bypass = 0, params = #[], mul = 1, add = 0|
+		if(model.isString) {
+			Error("NeuralAmp: the model is a path. Read the file first: m = NeuralAmpModel.read(s, %)"
+				.format(model.quote)).throw
+		};
+		^this.multiNewList(['audio', in, model, gain, out, bypass] ++ params).madd(mul, add)
+	}
+
+	checkInputs {
+		if(inputs[0].rate != 'audio') {
+			^"the input is at % rate and has to be at audio rate (K2A.ar converts a control signal)"
+				.format(inputs[0].rate)
+		};
+		^this.checkValidInputs
+	}
+}
