@@ -35,18 +35,18 @@ is_there() { # kind name: a program on PATH, a header, or a library
   esac
 }
 
-missing_packages() { # prints: package, tab, what for
+missing_packages() { # prints one a line: package (what for)
   local package kind name purpose
   while read -r package kind name purpose; do
-    [ -z "$package" ] || is_there "$kind" "$name" || printf '%s\t%s\n' "$package" "$purpose"
+    [ -z "$package" ] || is_there "$kind" "$name" || echo "$package ($purpose)"
   done <<<"$needed"
   find_python
   if [ -z "$python" ]; then
-    printf 'python3\tPython 3.11 or newer\npython3-venv\tPython environments\npython3-dev\tcompiling for Python\n'
+    printf '%s\n' 'python3 (3.11 or newer)' 'python3-venv (Python environments)' 'python3-dev (compiling for Python)'
   elif [[ $python == /usr/bin/* ]]; then # Debian cuts Python into packages; any other Python comes whole
-    "$python" -c 'import ensurepip, venv' 2>/dev/null || printf 'python3-venv\tPython environments\n'
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || echo 'python3-venv (Python environments)'
     "$python" -c 'import os, sysconfig; os.stat(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||
-      printf 'python3-dev\tcompiling for Python\n'
+      echo 'python3-dev (compiling for Python)'
   fi
 }
 
@@ -86,11 +86,11 @@ give_up() { # what failed, what to do
 # ---- The steps ------------------------------------------------------------------------------------------------------
 
 system_packages() {
-  local missing packages root=()
+  local missing list packages root=()
   missing=$(missing_packages)
   [ -z "$missing" ] && return
-  packages=$(cut -f1 <<<"$missing" | tr '\n' ' ')
-  local list; list=$(sed 's/^\([^\t]*\)\t\(.*\)/    \1 (\2)/' <<<"$missing")
+  list="    ${missing//$'\n'/$'\n    '}"
+  packages=$(cut -d ' ' -f 1 <<<"$missing" | xargs)
   command -v apt-get >/dev/null || give_up "these are missing, and this system has no apt-get to install them with
 $list" "install them in your system's own way (the names are Debian's), then start again."
   if [ "$(id -u)" != 0 ]; then
@@ -102,8 +102,8 @@ then start again."
     [ -t 0 ] || root=(sudo -n) # nobody is there to type a password
   fi
   step "System packages: $packages"
-  if [ "${root[*]}" = sudo ]; then
-    sudo -v || give_up "sudo refused, and these are missing
+  if [ ${#root[@]} != 0 ]; then
+    "${root[@]}" true || give_up "sudo refused, and these are missing
 $list" "start again and give your password, or have them installed by whoever may."
   fi
   root+=(env DEBIAN_FRONTEND=noninteractive)
@@ -117,7 +117,7 @@ $list" "start again and give your password, or have them installed by whoever ma
   hash -r
   missing=$(missing_packages)
   [ -z "$missing" ] || give_up "installed, but still not found
-$(sed 's/^\([^\t]*\)\t\(.*\)/    \1 (\2)/' <<<"$missing")" "see in the log what was installed, and where."
+    ${missing//$'\n'/$'\n    '}" "see in the log what was installed, and where."
 }
 
 # A step that is done leaves a note in .venv of what it was done for; it is done again when that has changed. A step that
