@@ -1,9 +1,11 @@
 // neurig.h over the C++ classes: handles in, errors out as text, no exception past this file.
 #include <atomic>
+#include <cerrno>
 #include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <memory>
+#include <system_error>
 
 #include "amp.h"
 #include "neurig.h"
@@ -64,7 +66,7 @@ neurig_model *handle_of(std::shared_ptr<Model> model) {
 
 std::string contents(const char *path) {
   std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) throw Error("the file cannot be opened");
+  if (!file) throw Error("the file cannot be opened: " + std::generic_category().message(errno));
   const std::streamoff size = file.tellg();
   if (size < 0 || size > (std::streamoff(1) << 62)) throw Error("it is a folder, not a file");
   if (size > kMaxFileBytes) throw Error("the file is larger than " + std::to_string(kMaxFileBytes >> 20) + " MiB");
