@@ -21,11 +21,12 @@ class Build(build_ext):
             externals.build_pd()
             externals.build_sc()
             return
-        package = Path(self.build_lib) / "neurig"
+        package = Path(self.build_lib).resolve() / "neurig"
         externals.build_python(package)
+        shutil.rmtree(package / "share", ignore_errors=True)  # what an earlier build put there may be gone
         for kind in ("models", "examples", "pd", "sc"):
             left_behind = shutil.ignore_patterns("__pycache__", "make", "*.so", "*.pd_linux")
-            shutil.copytree(ROOT / kind, package / "share" / kind, ignore=left_behind, dirs_exist_ok=True)
+            shutil.copytree(ROOT / kind, package / "share" / kind, ignore=left_behind)
         externals.build_pd(package / "share" / "pd")
         externals.build_sc(package / "share" / "sc" / "plugins")
 
