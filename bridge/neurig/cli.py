@@ -5,6 +5,7 @@ Each command imports what it needs when it runs, so that ``neurig --help`` is th
 
 import json
 import math
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -81,6 +82,7 @@ def render(model: str, source: str, target: str, params: tuple[tuple[str | int, 
     from neurig.render import RenderError
     from neurig.render import render as render_file
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, which leaves no half-written file
     loaded = load(model)
     if slim is not None and loaded.is_amp:
         raise click.ClickException(f"{model}: it comes in one size; --slim is for models that come in several")
@@ -120,7 +122,7 @@ def _progress(label: str, stack: ExitStack) -> Callable[[int, int], None]:
 @click.argument("model")
 @click.option("--json", "as_json", is_flag=True, help="All of it, for programs.")
 def info(model: str, as_json: bool) -> None:
-    """Tell what MODEL is: an amp or a predictor, its sizes, its knobs."""
+    """Tell what MODEL is: an amp or a predictor, its sizes, its knobs, and what its maker noted."""
     from neurig.model import load
 
     loaded = load(model)
@@ -136,22 +138,25 @@ def info(model: str, as_json: bool) -> None:
 
 def _facts(about: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Name and value of what ``info`` shows, in words and units that are read without knowing the format."""
-    rate = about.get("sample_rate")
-    for name, value in about.items():
-        if name == "sample_rate":
-            if value:
-                yield "sample rate", f"{value:g} Hz"
-        elif name == "receptive_field":
-            yield "receptive field", f"{value} samples" + (f" ({1000 * value / rate:.1f} ms)" if rate else "")
-        elif name == "params":
-            for param in value:
-                yield f"knob {param['name']}", f"{param['low']:g} to {param['high']:g}, {param['default']:g} at first"
-        elif isinstance(value, dict):
-            for key, entry in value.items():
-                if entry not in (None, "", {}, []):
-                    yield key, entry if isinstance(entry, str) else json.dumps(entry, ensure_ascii=False)
-        else:
-            yield name.replace("_", " "), f"{value:,}" if isinstance(value, int) else str(value)
+    for name in ("path", "kind", "architecture"):
+        yield name, about[name]
+    if rate := about.get("sample_rate"):
+        yield "sample rate", f"{rate:g} Hz"
+    if "receptive_field" in about:
+        frames = about["receptive_field"]
+        length = f" ({1000 * frames / rate:.1f} ms)" if frames and rate else ""
+        yield "receptive field", f"{frames} samples{length}" if frames else "without end"
+    for name in ("dimension", "units", "layers", "mixtures", "weights"):
+        if name in about:
+            yield name, f"{about[name]:,}"
+    for param in about.get("params", ()):
+        yield f"knob {param['name']}", f"{param['low']:g} to {param['high']:g}, {param['default']:g} at first"
+    metadata = about.get("metadata")
+    for name, value in metadata.items() if isinstance(metadata, dict) else ():
+        if name == "date" and isinstance(value, dict) and {"year", "month", "day"} <= value.keys():
+            value = "{year}-{month}-{day}".format_map(value)
+        if isinstance(value, (str, int, float)) and value != "":
+            yield name.replace("_", " "), " ".join(str(value).split())
 
 
 @main.command()
@@ -268,6 +273,8 @@ def _rig_options(command: Callable[..., None]) -> Callable[..., None]:
 @_rig_options
 def serve(config: Path | None, **options: Any) -> None:
     """Run a rig that patches build and steer over OSC, empty or as CONFIG (.toml) says."""
+    if config and not config.is_file():
+        raise click.ClickException(f"{config}: {'this is a folder' if config.is_dir() else 'there is no such file'}")
     import neurig.rig
 
     sys.exit(neurig.rig.serve(config, **_given(options)))

@@ -47,7 +47,7 @@ class Predictor:
         :param frame: shape (dimension,)
         :raises ValueError: where it has another shape, or a number that is not finite; the network has not moved then
         """
-        frame = np.ascontiguousarray(frame, dtype=np.float32)
+        frame = np.array(frame, dtype=np.float32, order="C")
         if frame.shape != (self.dimension,):
             count = f"{frame.size} numbers" if frame.ndim == 1 else f"shape {frame.shape}"
             raise ValueError(f"a frame of this predictor has {self.dimension} numbers (dt and "

@@ -83,7 +83,7 @@ def render(
             if container == "AIFF":
                 raise RenderError(f"{target}: an AIFF file ends at 4 GiB, which is too little for this: use .wav")
             container = "RF64"  # what WAV is called beyond 4 GiB
-        instances = [model.instance(reader.samplerate) for _ in range(reader.channels)]
+        instances = [model.instance(reader.samplerate, quality=2) for _ in range(reader.channels)]
         _set(instances, model, params or {})
         latency = instances[0].latency
         frames, peak = 0, 0.0
@@ -150,7 +150,10 @@ def _writing(
         ) as writer:
             yield writer.write
     except soundfile.LibsndfileError as problem:
-        raise RenderError(f"{target}: it cannot be written: {_reason(problem)}") from None
+        reason = _reason(problem)
+        if reason == "System error":  # libsndfile does not say which; the file could be opened, so it is this
+            reason = "the disk is full, or a file may not be that large here"
+        raise RenderError(f"{target}: it cannot be written: {reason}") from None
 
 
 def _set(instances: list, model: Model, params: Mapping[str | int, float]) -> None:
