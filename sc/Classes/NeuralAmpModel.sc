@@ -25,12 +25,14 @@ NeuralAmpModel {
 	}
 
 	*prAllocator { |server|
-		^allocators[server] ?? {
+		^allocators.atFail(server) {
 			var slots = numSlots div: server.maxNumClients;
 			var first = slots * (server.clientID ? 0);
+			var allocator = StackNumberAllocator(first, first + slots - 1);
 			// a server that boots has empty slots
 			NotificationCenter.register(server, \newAllocators, this, { allocators.removeAt(server) });
-			allocators[server] = StackNumberAllocator(first, first + slots - 1)
+			allocators[server] = allocator;
+			allocator
 		}
 	}
 
@@ -109,7 +111,7 @@ NeuralAmpModel {
 	prTake { |report|
 		var ok, loaded, rate, latency, numParams, users, length, text, lines;
 		#ok, loaded, rate, latency, numParams, users, length = report;
-		text = String.newFrom(report[8 .. 7 + length].collect { |byte| byte.asInteger.asAscii });
+		text = report.copyRange(8, 7 + length.asInteger).collectAs({ |byte| byte.asInteger.asAscii }, String);
 		if(ok == 0) { ^text };
 		lines = text.split($\n);
 		info = if(loaded == 0) { (loaded: false, users: users.asInteger) } {

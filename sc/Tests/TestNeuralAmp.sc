@@ -1,0 +1,24 @@
+TestNeuralAmp : UnitTest {
+	units { |function| ^SynthDef(\test, { Out.ar(0, function.value) }).children.select(_.isKindOf(NeuralAmp)) }
+
+	test_expansion {
+		var units;
+		this.assertEquals(this.units({ NeuralAmp.ar(WhiteNoise.ar ! 2, 0) }).size, 2, "two inputs give two units");
+		this.assertEquals(this.units({ NeuralAmp.ar(WhiteNoise.ar, [0, 1, 2]) }).size, 3, "three models give three");
+		units = this.units({ NeuralAmp.ar(WhiteNoise.ar, 3, 6, params: [0.25, [0.5, 0.75]]) });
+		this.assertEquals(units.collect { |unit| unit.inputs.drop(1) },
+			[[3, 6, 0, 0, 0.25, 0.5], [3, 6, 0, 0, 0.25, 0.75]], "params are inputs, and expand where they are arrays");
+	}
+
+	test_input_has_to_be_at_audio_rate {
+		[1, LFNoise0, DC].do { |source|
+			var signal = { if(source.isNumber) { source } { source.kr } };
+			this.assertException({ this.units({ NeuralAmp.ar(signal.value, 0) }) }, Error, "% is refused".format(source))
+		}
+	}
+
+	test_model_has_to_be_read_first {
+		this.assertException({ this.units({ NeuralAmp.ar(WhiteNoise.ar, "crunch.nam") }) }, Error, "a path is refused");
+		this.assertException({ this.units({ NeuralAmp.ar(WhiteNoise.ar) }) }, Error, "no model at all is refused");
+	}
+}
