@@ -66,14 +66,12 @@ class Model:
         :param name_or_index: its name, in any case of letters, or its index, counted from 0
         :raises ValueError: where there is none such; the message lists those there are
         """
-        if isinstance(name_or_index, int):
-            if 0 <= name_or_index < len(self.params):
-                return name_or_index
-        else:
-            for candidates in (self.params, tuple(param.lower() for param in self.params)):
-                wanted = name_or_index if candidates is self.params else name_or_index.lower()
-                if wanted in candidates:
-                    return candidates.index(wanted)
+        names = [param.lower() for param in self.params]
+        if isinstance(name_or_index, str):
+            if name_or_index.lower() in names:
+                return names.index(name_or_index.lower())
+        elif 0 <= name_or_index < len(names):
+            return name_or_index
         known = f"it has {', '.join(self.params)}" if self.params else "this model has none"
         raise ValueError(f"no knob {name_or_index!r}: {known}")
 
