@@ -98,7 +98,7 @@ void Amp::chunk(const float *in, float *out, int n) {
   }
   for (int i = 0; i < n; i++) {
     const float y = wet[i] * out_.next(), b = bypass_.next();
-    out[i] = y + b * (dry[i] - y);
+    out[i] = b == 1 ? dry[i] : y + b * (dry[i] - y);
   }
 }
 
