@@ -8,8 +8,10 @@ Hosts whose headers are not on this machine are left out, and named.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import subprocess
 import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,7 @@ from pathlib import Path
 
 import nlohmann_json
 from cffi import FFI
-from setuptools._distutils.ccompiler import CCompiler, new_compiler
+from setuptools._distutils.ccompiler import new_compiler
 from setuptools._distutils.sysconfig import customize_compiler
 
 HERE = Path(__file__).resolve().parent
@@ -71,10 +73,11 @@ def builder(objects: list[Path]) -> FFI:
     return ffi
 
 
-def compiler() -> CCompiler:
+def compiler() -> list[str]:
+    """The C++ compiler's command, as cffi's builder would call it."""
     made = new_compiler()
     customize_compiler(made)
-    return made
+    return made.compiler_cxx[:1]
 
 
 def is_newer(target: Path, sources: list[Path]) -> bool:
@@ -84,7 +87,6 @@ def is_newer(target: Path, sources: list[Path]) -> bool:
 def compile_objects(sources: list[Path], kind: str, include: list[str] = [], macros: list[str] = []) -> list[Path]:
     """Compiles what has changed; returns the objects. `kind` keeps those of different macros apart."""
     headers = [*HERE.glob("*/*.h"), *HERE.glob("*/*.inl"), Path(__file__), ROOT / "pyproject.toml"]
-    driver = compiler().compiler_so[0]
 
     def one(source: Path) -> Path:
         target = OBJECTS / kind / (source.name + ".o")
@@ -92,7 +94,8 @@ def compile_objects(sources: list[Path], kind: str, include: list[str] = [], mac
             target.parent.mkdir(parents=True, exist_ok=True)
             paths = [f"-I{folder}" for folder in [*INCLUDE, *include]]
             print("compiling", source.relative_to(ROOT), f"({kind})", flush=True)
-            compiler().spawn([driver, *COMPILE, *macros, *paths, "-c", str(source), "-o", str(target)])
+            command = [*compiler(), *COMPILE, *macros, *paths, "-c", str(source), "-o", str(target)]
+            subprocess.run(command, check=True)
         return target
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -110,7 +113,7 @@ def link(target: Path, objects: list[Path]) -> None:
     print("linking", target.relative_to(ROOT), flush=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_name(target.name + ".new")
-    compiler().spawn(["g++", "-shared", "-o", str(fresh), *map(str, objects), *LINK])
+    subprocess.run([*compiler(), "-shared", "-o", str(fresh), *map(str, objects), *LINK], check=True)
     fresh.replace(target)
 
 
@@ -154,10 +157,18 @@ def build_sc(folder: Path = ROOT / "sc" / "plugins") -> None:
             link(folder / f"{source.stem}{suffix}.so", [*objects, *core()])
 
 
-if __name__ == "__main__":
-    try:
+def build() -> None:
+    """Everything, in place; one build at a time."""
+    OBJECTS.mkdir(parents=True, exist_ok=True)
+    with open(OBJECTS / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         build_python()
         build_pd()
         build_sc()
-    except Exception as error:  # the compiler has said why
-        sys.exit(f"building failed: {error}")
+
+
+if __name__ == "__main__":
+    try:
+        build()
+    except subprocess.CalledProcessError:  # the compiler has said why
+        sys.exit("building failed; the compiler's messages are above")

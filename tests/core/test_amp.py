@@ -1,0 +1,157 @@
+"""An amp in a signal path: crossfades, gains and bypass without a click, whatever comes in between."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neurig._core import ffi, lib
+from neurig.model import parse
+
+RATE = 48000
+
+
+def gain_model(gain: float) -> Any:
+    text = {"architecture": "Linear", "config": {"receptive_field": 1, "bias": False}, "weights": [gain]}
+    return parse(json.dumps(text | {"sample_rate": RATE}))
+
+
+class Amp:
+    """`neurig_amp` as a host drives it."""
+
+    def __init__(self) -> None:
+        self.handle = ffi.gc(lib.neurig_amp_new(RATE), lib.neurig_amp_free)
+        self.freed = 0
+
+    def swap(self, gain: float | None) -> None:
+        fresh = ffi.NULL
+        if gain is not None:
+            fresh = lib.neurig_instance_new(gain_model(gain)._handle, RATE, 1, ffi.NULL, 0)
+        self.free(lib.neurig_amp_swap(self.handle, fresh))
+
+    def free(self, instance: Any) -> None:
+        if instance != ffi.NULL:
+            self.freed += 1
+            lib.neurig_instance_free(instance)
+
+    def process(self, x: np.ndarray, block: int = 64) -> np.ndarray:
+        y = np.array(x, np.float32)
+        for i in range(0, len(y), block):
+            part = ffi.from_buffer("float[]", y[i : i + block])
+            lib.neurig_amp_process(self.handle, part, part, min(block, len(y) - i))
+            self.free(lib.neurig_amp_collect(self.handle))
+        return y
+
+    def set(self, param: int, value: float) -> None:
+        lib.neurig_amp_set(self.handle, param, value)
+
+
+ONES = np.ones(4800, np.float32)
+
+
+def steepest(y: np.ndarray) -> float:
+    return float(np.max(np.abs(np.diff(y))))
+
+
+def test_silent_without_an_instance() -> None:
+    assert not Amp().process(ONES).any()
+
+
+def test_first_instance_holds_at_once() -> None:
+    amp = Amp()
+    amp.swap(0.5)
+    amp.set(lib.NEURIG_AMP_GAIN, 20)
+    assert np.allclose(amp.process(ONES), 5)
+
+
+def test_crossfade() -> None:
+    amp = Amp()
+    amp.swap(1)
+    assert np.allclose(amp.process(ONES), 1)
+    amp.swap(0.2)
+    y = amp.process(ONES)
+    assert np.all(np.diff(y) <= 1e-6) and steepest(y) < 2 * 0.8 / 960
+    assert np.allclose(y[961:], 0.2) and not np.allclose(y[900:950], 0.2, atol=1e-5)
+    assert amp.freed == 1
+
+
+def test_crossfade_time() -> None:
+    amp = Amp()
+    amp.set(lib.NEURIG_AMP_XFADE, 50)
+    amp.swap(1)
+    amp.process(ONES)
+    amp.swap(0)
+    y = amp.process(ONES)
+    assert y[2399] > 0 and np.allclose(y[2401:], 0)
+
+
+def test_swap_while_fading_waits_and_the_newest_wins() -> None:
+    amp = Amp()
+    amp.swap(1)
+    amp.process(ONES)
+    for gain in (0.5, 0.1, 0.9, 0.3):  # 0.1 and 0.9 are never heard
+        amp.swap(gain)
+        amp.process(ONES[:64])
+    assert amp.freed == 2
+    y = amp.process(ONES)
+    assert steepest(y) < 2 / 960 and y[-1] == pytest.approx(0.3)
+    assert amp.freed == 4
+
+
+def test_unload_fades_out_and_back() -> None:
+    amp = Amp()
+    amp.swap(1)
+    amp.process(ONES)
+    amp.swap(None)
+    y = amp.process(ONES)
+    assert steepest(y) < 2 / 960 and y[-1] == 0
+    amp.swap(1)
+    y = amp.process(ONES)
+    assert steepest(y) < 2 / 960 and y[-1] == 1
+
+
+@pytest.mark.parametrize(("param", "value", "wanted"), [
+    ("GAIN", -40, 0.5 * 0.01), ("GAIN", 20, 5), ("OUT", -6, 0.5 * 10 ** (-6 / 20)), ("OUT", 1000, 500), ("BYPASS", 1, 1),
+])  # fmt: skip
+def test_settings_glide(param: str, value: float, wanted: float) -> None:
+    amp = Amp()
+    amp.swap(0.5)
+    amp.process(ONES)
+    amp.set(getattr(lib, f"NEURIG_AMP_{param}"), value)
+    y = amp.process(ONES)
+    assert steepest(y) < 1.05 * abs(wanted - 0.5) / 960 + 1e-6
+    assert np.allclose(y[970:], wanted, rtol=1e-5)
+
+
+def test_nonsense_is_ignored() -> None:
+    amp = Amp()
+    amp.swap(0.5)
+    for param, value in ((lib.NEURIG_AMP_GAIN, float("nan")), (99, 1), (-1, 1), (lib.NEURIG_AMP_OUT, float("inf"))):
+        amp.set(param, value)
+    assert np.allclose(amp.process(ONES), 0.5)
+
+
+def test_load_in_the_middle_of_a_sine() -> None:
+    """No step is larger than the louder signal's own plus half a decibel."""
+    x = np.sin(2 * np.pi * 997 * np.arange(48000) / RATE).astype(np.float32)
+    amp = Amp()
+    amp.swap(1)
+    amp.process(x[:20000])
+    amp.swap(-0.7)
+    y = amp.process(x[20000:])
+    assert steepest(y) <= steepest(x) * 10 ** (0.5 / 20)
+
+
+def test_block_sizes_give_the_same_samples() -> None:
+    x = np.random.default_rng(0).normal(0, 0.3, 9600).astype(np.float32)
+    outputs = []
+    for block in (1, 7, 64, 333, 4800):
+        amp = Amp()
+        amp.swap(0.7)
+        first = amp.process(x[:4800], block)
+        amp.swap(0.2)
+        amp.set(lib.NEURIG_AMP_GAIN, 6)
+        outputs.append(np.concatenate([first, amp.process(x[4800:], block)]))
+    for other in outputs[1:]:
+        assert np.array_equal(other, outputs[0])

@@ -1,0 +1,163 @@
+"""Every architecture against NumPy, on random models, at every block size and with every instruction set."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core import models
+from neurig.model import Model, parse
+
+RNG_SEED = 20
+BLOCKS = [1, 7, 64, 333, 4096]
+
+
+def esr(got: np.ndarray, wanted: np.ndarray) -> float:
+    return float(np.sum((got - wanted) ** 2) / np.sum(wanted**2))
+
+
+def noise(n: int = 5000) -> np.ndarray:
+    return np.random.default_rng(1).normal(0, 0.3, n).astype(np.float32)
+
+
+def in_blocks(model: Model, x: np.ndarray, block: int, rate: float = 48000) -> np.ndarray:
+    instance = model.instance(rate)
+    return np.concatenate([instance.process(x[i : i + block]) for i in range(0, len(x), block)])
+
+
+WAVENETS = {
+    "one layer of one channel": [models.layer_array(1, 1, 1, [1], kernel=2)],
+    "feather": [models.layer_array(1, 8, 4, [1, 2, 4, 8, 16]), models.layer_array(8, 4, 1, [32, 64, 1], head_bias=True)],
+    "standard": [models.layer_array(1, 16, 8, [1, 2, 4, 512]), models.layer_array(16, 8, 1, [1, 256], head_bias=True)],
+    "gated": [models.layer_array(1, 6, 3, [1, 2], gated=True), models.layer_array(6, 3, 1, [4], gated=True)],
+    "odd sizes": [models.layer_array(1, 13, 5, [3, 7], kernel=5), models.layer_array(13, 5, 11, [2], kernel=1),
+                  models.layer_array(5, 11, 1, [9], kernel=2, head_bias=True)],
+} | {name: [models.layer_array(1, 5, 1, [1, 2], activation=name)] for name in models.ACTIVATIONS}
+
+
+@pytest.mark.parametrize("name", WAVENETS)
+def test_wavenet(name: str) -> None:
+    arrays = WAVENETS[name]
+    weights = models.wavenet_weights(arrays, np.random.default_rng(RNG_SEED))
+    x = noise()
+    model = parse(models.model_file("WaveNet", {"layers": arrays, "head": None, "head_scale": 0.02}, weights))
+    assert esr(model.instance().process(x), models.wavenet(arrays, weights, x.astype(float))) < 1e-11
+    past = sum((a["kernel_size"] - 1) * sum(a["dilations"]) for a in arrays)
+    assert model.info["receptive_field"] == past + 1
+
+
+@pytest.mark.parametrize(("units", "layers"), [(1, 1), (3, 2), (16, 1), (20, 1), (40, 3)])
+def test_lstm(units: int, layers: int) -> None:
+    weights = models.lstm_weights(units, layers, np.random.default_rng(RNG_SEED))
+    config = {"input_size": 1, "hidden_size": units, "num_layers": layers}
+    model = parse(models.model_file("LSTM", config, weights, sample_rate=48000))
+    x = noise(2000)
+    warm = np.concatenate([np.zeros(24000), x.astype(float)])
+    assert esr(model.instance().process(x), models.lstm(units, layers, weights, warm)[24000:]) < 1e-10
+
+
+@pytest.mark.parametrize(("length", "bias"), [(1, False), (10, True), (64, False), (65, True), (5000, False)])
+def test_linear(length: int, bias: bool) -> None:
+    taps = np.random.default_rng(RNG_SEED).normal(0, 1 / np.sqrt(length), length).astype(np.float32)
+    weights = [*taps, 0.25] if bias else taps
+    model = parse(models.model_file("Linear", {"receptive_field": length, "bias": bias}, weights))
+    x = noise()
+    wanted = np.convolve(x.astype(float), taps.astype(float))[: len(x)] + (0.25 if bias else 0)
+    assert esr(model.instance().process(x), wanted) < 1e-12
+
+
+def samples_of_every_kind() -> dict[str, Model]:
+    rng = np.random.default_rng(RNG_SEED)
+    made = {}
+    for name in ("feather", "gated", "odd sizes"):
+        file = models.model_file("WaveNet", {"layers": WAVENETS[name]}, models.wavenet_weights(WAVENETS[name], rng))
+        made["WaveNet " + name] = parse(file)
+    config = {"input_size": 1, "hidden_size": 20, "num_layers": 2}
+    made["LSTM"] = parse(models.model_file("LSTM", config, models.lstm_weights(20, 2, rng)))
+    made["Linear"] = parse(models.model_file("Linear", {"receptive_field": 700, "bias": False}, rng.normal(0, 0.03, 700)))
+    return made
+
+
+@pytest.mark.parametrize("name", samples_of_every_kind())
+@pytest.mark.parametrize("rate", [48000, 44100])
+def test_block_sizes_give_the_same_samples(name: str, rate: float) -> None:
+    model, x = samples_of_every_kind()[name], noise(9000)
+    wanted = model.instance(rate).process(x)
+    for block in BLOCKS:
+        assert np.array_equal(in_blocks(model, x, block, rate), wanted), f"block {block}"
+
+
+@pytest.mark.parametrize("name", samples_of_every_kind())
+@pytest.mark.parametrize("rate", [48000, 44100])
+def test_reset_is_a_new_instance(name: str, rate: float) -> None:
+    instance, x = samples_of_every_kind()[name].instance(rate), noise()
+    first = instance.process(x)
+    assert not np.array_equal(instance.process(x), first)
+    instance.reset()
+    assert np.array_equal(instance.process(x), first)
+
+
+def test_a_new_instance_is_prewarmed() -> None:
+    """Silence in: what comes out does not change any more."""
+    for name, model in samples_of_every_kind().items():
+        y = model.instance().process(np.zeros(20000, np.float32))
+        assert np.max(np.abs(y - y[0])) < 1e-6, name
+
+
+@pytest.mark.parametrize("simd", ["baseline", "avx2"])
+def test_other_instruction_sets(simd: str, tmp_path: Path) -> None:
+    """The kernels for lesser CPUs give the same but for rounding."""
+    arrays = WAVENETS["odd sizes"]
+    rng = np.random.default_rng(RNG_SEED)
+    files = {
+        "w": models.model_file("WaveNet", {"layers": arrays}, models.wavenet_weights(arrays, rng)),
+        "l": models.model_file("LSTM", {"input_size": 1, "hidden_size": 20, "num_layers": 1}, models.lstm_weights(20, 1, rng)),
+        "f": models.model_file("Linear", {"receptive_field": 700, "bias": False}, rng.normal(0, 0.03, 700)),
+    }
+    x = noise()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        np.save(tmp_path / f"{name}.npy", parse(text).instance().process(x))
+    script = (
+        "import sys, numpy as np, neurig\n"
+        "x = np.load(sys.argv[1])\n"
+        "for name in sys.argv[2:]: np.save(name + '.other.npy', neurig.load(name).instance().process(x))\n"
+    )
+    np.save(tmp_path / "x.npy", x)
+    command = [sys.executable, "-c", script, str(tmp_path / "x.npy"), *(str(tmp_path / name) for name in files)]
+    subprocess.run(command, env=os.environ | {"NEURIG_SIMD": simd}, check=True, timeout=60)
+    for name in files:
+        assert esr(np.load(tmp_path / f"{name}.other.npy"), np.load(tmp_path / f"{name}.npy").astype(float)) < 1e-10
+
+
+REFERENCES = {  # greatest ESR against the reference render, after the first half second
+    "BossWN-standard.nam": 1e-10, "BossWN-feather.nam": 1e-10, "BossWN-nano.nam": 1e-10, "wavenet.nam": 1e-10,
+    "wavenet_a1_standard.nam": 1e-10, "linear_10.nam": 1e-10, "BossLSTM-1x16.nam": 1e-8, "lstm.nam": 1e-8,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFERENCES)
+def test_reference_render(name: str, data: Path) -> None:
+    import soundfile
+
+    x, rate = soundfile.read(data / "audio" / "guitar-48k.wav", dtype="float32")
+    text = (data / "amps" / name).read_bytes()
+    wanted = np.load(data / "amps" / f"{name}.npy").astype(float)
+    got = parse(text).instance(rate).process(x)
+    assert esr(got[24000:], wanted[24000:]) <= REFERENCES[name]
+
+
+def test_info() -> None:
+    model = samples_of_every_kind()["WaveNet feather"]
+    assert model.is_amp and not model.is_predictor
+    assert model.info["kind"] == "amp" and model.info["architecture"] == "WaveNet"
+    assert model.info["sample_rate"] == 48000 and model.info["params"] == []
+    text = models.model_file("Linear", {"receptive_field": 1, "bias": False}, [1], sample_rate=44100,
+                             metadata={"name": "wire", "loudness": -18.5})
+    wire = parse(text)
+    assert wire.rate == 44100 and wire.info["metadata"] == {"name": "wire", "loudness": -18.5}
+    assert json.dumps(wire.info)

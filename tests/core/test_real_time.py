@@ -1,0 +1,44 @@
+"""Processing neither allocates nor locks, for every architecture, at every block size, with and without conversion."""
+
+import importlib.util
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from core import models
+from core.test_models import WAVENETS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def build_step() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("externals_build", ROOT / "externals" / "build.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_no_allocation_no_lock(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("standard", "gated", "odd sizes"):
+        arrays = WAVENETS[name]
+        file = models.model_file("WaveNet", {"layers": arrays}, models.wavenet_weights(arrays, rng))
+        (tmp_path / f"{name} WaveNet.nam").write_text(file)
+    config = {"input_size": 1, "hidden_size": 20, "num_layers": 2}
+    (tmp_path / "LSTM.nam").write_text(models.model_file("LSTM", config, models.lstm_weights(20, 2, rng)))
+    linear = models.model_file("Linear", {"receptive_field": 500, "bias": True}, rng.normal(0, 0.1, 501))
+    (tmp_path / "Linear.nam").write_text(linear)
+    (tmp_path / "MDRNN.mdrnn").write_text(models.mdrnn_file(9, 64, 2, 5, rng))
+    files = sorted(str(path) for path in tmp_path.iterdir())
+
+    step, program = build_step(), tmp_path / "real_time"
+    source = Path(__file__).with_name("real_time.cpp")
+    include = [f"-I{folder}" for folder in step.INCLUDE]
+    subprocess.run([*step.compiler(), "-std=gnu++17", "-O1", *include, str(source), *map(str, step.core()),
+                    "-o", str(program), *step.LINK], check=True, timeout=240)  # fmt: skip
+    done = subprocess.run([str(program), *files], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count(": 0\n") == 1 + 15 * 6, done.stdout
