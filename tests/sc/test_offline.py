@@ -1,0 +1,157 @@
+"""NeuralAmp in scsynth -N and supernova --nrt: the same samples as in Python; what replacing, failing and freeing do."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import neurig
+from neurig import files
+from sc.render import SERVERS, UGen, message, perform, render, synthdef
+
+RATE = 48000
+XFADE = 960  # samples
+
+pytestmark = pytest.mark.parametrize("server", SERVERS)
+
+
+@pytest.fixture(scope="module")
+def x() -> np.ndarray:
+    """Half a second of plucks in noise."""
+    random = np.random.default_rng(7)
+    time = np.arange(RATE // 2) / RATE
+    plucks = np.exp(-6 * (time % 0.13)) * np.sin(2 * np.pi * 196 * time)
+    return (0.4 * plucks + 0.02 * random.standard_normal(len(time))).astype(np.float32)
+
+
+def write_lstm(path: Path, seed: int, rate: int = RATE) -> Path:
+    """A small recurrent amp: its output depends on all that it has heard."""
+    units = 4
+    count = 4 * units * (1 + units) + 4 * units + 2 * units + units + 1
+    weights = np.random.default_rng(seed).normal(0, 0.6, count).astype(np.float32).tolist()
+    config = {"input_size": 1, "hidden_size": units, "num_layers": 1}
+    amp = {"version": "0.5.4", "architecture": "LSTM", "config": config, "weights": weights, "sample_rate": rate}
+    path.write_text(json.dumps(amp))
+    return path
+
+
+@pytest.fixture
+def a(tmp_path: Path) -> Path:
+    return write_lstm(tmp_path / "a.nam", 1)
+
+
+@pytest.fixture
+def b(tmp_path: Path) -> Path:
+    return write_lstm(tmp_path / "b.nam", 2)
+
+
+def play(path: Path, x: np.ndarray, rate: int = RATE) -> np.ndarray:
+    return neurig.load(path).instance(rate).process(x)
+
+
+@pytest.mark.parametrize("block", [1, 64, 256])
+def test_same_samples_as_python(server: str, block: int, x: np.ndarray) -> None:
+    path = files.share("models", "crunch.nam")
+    y = render(path, x, RATE, server, block)
+    assert np.abs(y).max() > 0.01
+    np.testing.assert_allclose(y, play(path, x), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("block", [1, 7, 1024])
+def test_other_sample_rate(server: str, block: int, x: np.ndarray, a: Path) -> None:
+    y = render(a, x, 44100, server, block)
+    np.testing.assert_allclose(y, play(a, x, 44100), rtol=0, atol=1e-6)
+
+
+def test_gain_out_and_bypass(server: str, x: np.ndarray, a: Path) -> None:
+    y = render(a, x, RATE, server, gain=6, out=-12)
+    np.testing.assert_allclose(y, play(a, x * 10 ** (6 / 20)) * 10 ** (-12 / 20), rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(render(a, x, RATE, server, bypass=1, gain=6), x)
+
+
+def test_replacing_crossfades(server: str, x: np.ndarray, a: Path, b: Path) -> None:
+    y = render(a, x, RATE, server, events=[(0.2, [message("/cmd", "neuralamp_read", 0, str(b))])])
+    before, after = play(a, x), play(b, x)
+    begin = np.flatnonzero(np.abs(y - before) > 1e-6)[0]
+    assert abs(begin - 0.2 * RATE) < 4 * 64
+    # the new one has heard the input from the replacement on; a block's beginning was its beginning
+    start = next(s for s in range(begin - 64, begin + 1) if np.abs(play(b, x[s:]) - y[s:])[XFADE:].max() < 1e-6)
+    fresh = play(b, x[start:])
+    share = (y[start:] - fresh)[:XFADE] / np.where(np.abs(before[start:] - fresh)[:XFADE] > 1e-3,
+                                                   (before[start:] - fresh)[:XFADE], np.nan)
+    assert np.nanmax(np.diff(share[~np.isnan(share)])) < 1e-3, "the old one's share only falls"
+    steps = np.abs(np.diff(y))
+    assert steps[start - 1 : start + XFADE].max() < 1.5 * max(np.abs(np.diff(before)).max(), np.abs(np.diff(after)).max())
+
+
+def test_replacing_faster_than_the_crossfade_ends_with_the_last(server: str, x: np.ndarray, a: Path, b: Path) -> None:
+    reads = [(0.1 + 0.004 * k, [message("/cmd", "neuralamp_read", 0, str((a, b)[k % 2]))]) for k in range(10)]
+    y = render(a, x, RATE, server, events=reads)
+    late = slice(RATE * 3 // 10, None)  # state that was there at the replacement has died away
+    np.testing.assert_allclose(y[late], play(b, x)[late], rtol=0, atol=1e-4)
+
+
+def test_what_cannot_be_read_changes_nothing(server: str, x: np.ndarray, a: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.nam").write_text(a.read_text()[:-40])
+    (tmp_path / "empty.nam").touch()
+    arguments = [(0, str(tmp_path / "broken.nam")), (0, str(tmp_path / "empty.nam")), (0, str(tmp_path / "none.nam")),
+                 (0, str(tmp_path)), (0,), (), (-1, str(a)), (1024, str(a)), (0, 7)]  # fmt: skip
+    events = [(0.1, [message("/cmd", "neuralamp_read", *some) for some in arguments])]
+    y = render(a, x, RATE, server, events=events)
+    np.testing.assert_allclose(y, play(a, x), rtol=0, atol=1e-6)
+
+
+def test_reasons_are_printed(server: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.nam").write_text('{"architecture": "Tube"}')
+    predictor = files.share("models", "wander.mdrnn")
+    reads = [(0, str(tmp_path / "broken.nam")), (0, str(predictor)), (5000, "x.nam"), (0,)]
+    _, said = perform([(0, [message("/cmd", "neuralamp_read", *some) for some in reads])], 0.1, server=server)
+    assert 'neuralamp_read: ' + str(tmp_path / "broken.nam") in said and "Tube" in said
+    assert f"neuralamp_read: {predictor}: this model is a predictor, not an amp" in said
+    assert "the number of a model is from 0 to 1023" in said
+    assert "no path given" in said
+
+
+def test_free_fades_to_silence(server: str, x: np.ndarray, a: Path) -> None:
+    y = render(a, x, RATE, server, events=[(0.2, [message("/cmd", "neuralamp_free", 0)])])
+    expected = play(a, x)
+    begin = np.flatnonzero(np.abs(y - expected) > 1e-6)[0]
+    assert abs(begin - 0.2 * RATE) < 4 * 64
+    assert not y[begin + XFADE :].any()
+    assert y[begin : begin + XFADE // 2].any()
+
+
+def test_units_with_nothing_to_play_are_silent(server: str, a: Path) -> None:
+    """An empty slot, slots that there are not, and an input at control rate."""
+    noise = UGen("WhiteNoise", [])
+    control = UGen("LFNoise0", [500], "control")
+    slots = [7, -1, 5000, float("nan"), 1e30]
+    amps = [UGen("NeuralAmp", [noise, slot, 0, 0, 0]) for slot in slots]
+    amps.append(UGen("NeuralAmp", [control, 0, 0, 0, 0]))
+    definition = synthdef("all", [noise, control, *amps, UGen("Out", [0, *amps], outputs=0)])
+    score = [(0, [message("/d_recv", definition), message("/cmd", "neuralamp_read", 0, str(a))]),
+             (0, [message("/s_new", "all", 1000, 0, 0)])]  # fmt: skip
+    y, said = perform(score, 0.2, server=server, channels=len(amps))
+    assert y.shape[1] == len(amps) and not y.any()
+    assert "slot 7 is empty" in said
+
+
+def test_units_of_one_model_are_independent(server: str, a: Path) -> None:
+    """Eight units play one model, each with an input of its own; half of them are freed on the way."""
+    impulse = UGen("Impulse", ["freq", 0])
+    amp = UGen("NeuralAmp", [impulse, 0, 0, 0, 0])
+    definition = synthdef(
+        "one", [impulse, amp, UGen("Out", ["bus", amp], outputs=0), UGen("Out", ["dry", impulse], outputs=0)],
+        bus=0, dry=0, freq=10,
+    )  # fmt: skip
+    start = [message("/d_recv", definition), message("/cmd", "neuralamp_read", 0, str(a))]
+    start += [message("/s_new", "one", 1000 + k, 0, 0, "bus", k, "dry", 8 + k, "freq", 10.0 * (k + 1)) for k in range(8)]
+    free = [message("/n_free", 1000 + k) for k in range(0, 8, 2)]
+    y, _ = perform([(0, start), (0.2, free)], 0.4, server=server, channels=16)
+    begin = np.flatnonzero(y[:, 8])[0]
+    for k in range(8):
+        expected = play(a, y[begin:, 8 + k])
+        alive = slice(RATE // 10) if k % 2 == 0 else slice(None)
+        np.testing.assert_allclose(y[begin:, k][alive], expected[alive], rtol=0, atol=1e-6)
+        assert y[RATE // 4 :, k].any() == (k % 2 == 1)
