@@ -26,6 +26,11 @@ constexpr int kErrorSize = 512;  // bytes for the core's reason of a failure
 constexpr const char *kNotFound = "there is no such file in the patch's folder or on Pd's search path";
 constexpr double kPollMs = 5;    // how often the Pd thread looks for what a worker has finished
 
+// Pd calls what makes an object with the arguments that its class declares, whatever this type says.
+t_newmethod new_method(void *(*create)(t_symbol *, int, t_atom *)) {
+  return reinterpret_cast<t_newmethod>(reinterpret_cast<t_method>(create));
+}
+
 // ---- Atoms ----------------------------------------------------------------------------------------------------------
 
 // The atoms as they were typed: a file name may have spaces and numbers in it.

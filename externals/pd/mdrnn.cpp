@@ -233,8 +233,8 @@ template <class Method> void on(const char *message, Method method, t_atomtype a
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) void mdrnn_setup() {
-  mdrnn_class = class_new(gensym("mdrnn"), reinterpret_cast<t_newmethod>(create), reinterpret_cast<t_method>(destroy),
-                          sizeof(Mdrnn), CLASS_DEFAULT, A_GIMME, A_NULL);
+  mdrnn_class = class_new(gensym("mdrnn"), new_method(create), reinterpret_cast<t_method>(destroy), sizeof(Mdrnn),
+                          CLASS_DEFAULT, A_GIMME, A_NULL);
   class_addbang(mdrnn_class, reinterpret_cast<t_method>(predict));
   class_addlist(mdrnn_class, reinterpret_cast<t_method>(list));
   on("load", load, A_GIMME);

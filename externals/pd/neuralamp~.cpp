@@ -11,6 +11,7 @@
 #include "loading.h"
 
 #include <dlfcn.h>
+#include <strings.h>
 
 #include <algorithm>
 #include <vector>
@@ -56,7 +57,7 @@ struct Player {
   Model model;
   std::vector<float> knobs;  // the model's own
   int replaced = 0;          // instances that the amps still fade out
-  std::vector<float> buffer; // between Pd's samples and the core's, where Pd has double precision
+  std::vector<float> buffer; // as long as Pd's blocks
   Background<Loaded> loading;
 };
 
@@ -268,7 +269,7 @@ void reset(NeuralAmp *x) {
   for (const Amp &amp : x->player->amps) neurig_amp_reset(amp.get());
 }
 
-// param name-or-index value; a name may have spaces in it.
+// param name-or-index value; a name may have spaces in it, and is found in any case of letters.
 void param(NeuralAmp *x, t_symbol *, int argc, t_atom *argv) {
   Player &player = *x->player;
   if (argc < 2 || argv[argc - 1].a_type != A_FLOAT)
@@ -280,7 +281,7 @@ void param(NeuralAmp *x, t_symbol *, int argc, t_atom *argv) {
   for (size_t knob = 0; knob < player.knobs.size(); knob++) {
     const std::string its_name = neurig_model_param_name(player.model.get(), static_cast<int>(knob));
     names += (knob ? ", " : "") + its_name;
-    if (name != its_name && name != std::to_string(knob)) continue;
+    if (strcasecmp(name.c_str(), its_name.c_str()) && name != std::to_string(knob)) continue;
     turn(player, knob, value);
     return;
   }
@@ -292,12 +293,15 @@ void param(NeuralAmp *x, t_symbol *, int argc, t_atom *argv) {
 
 // ---- Signals --------------------------------------------------------------------------------------------------------
 
-void process(neurig_amp *amp, const float *in, float *out, int n, float *) { neurig_amp_process(amp, in, out, n); }
-
-void process(neurig_amp *amp, const double *in, double *out, int n, float *buffer) {
-  std::copy(in, in + n, buffer);
-  neurig_amp_process(amp, buffer, buffer, n);
-  std::copy(buffer, buffer + n, out);
+// `buffer` stands between Pd's samples and the core's where Pd has double precision.
+template <class Sample> void process(neurig_amp *amp, const Sample *in, Sample *out, int n, float *buffer) {
+  if constexpr (std::is_same_v<Sample, float>) {
+    neurig_amp_process(amp, in, out, n);
+  } else {
+    std::copy(in, in + n, buffer);
+    neurig_amp_process(amp, buffer, buffer, n);
+    std::copy(buffer, buffer + n, out);
+  }
 }
 
 t_int *perform(t_int *w) {
@@ -360,8 +364,8 @@ template <class Method> void on(const char *message, Method method, t_atomtype a
 extern "C" __attribute__((visibility("default"))) void neuralamp_tilde_setup() {
   set_multi_out = reinterpret_cast<decltype(set_multi_out)>(dlsym(RTLD_DEFAULT, "signal_setmultiout"));
   neural_amp_class =
-      class_new(gensym("neuralamp~"), reinterpret_cast<t_newmethod>(create), reinterpret_cast<t_method>(destroy),
-                sizeof(NeuralAmp), set_multi_out ? kMultichannelClass : CLASS_DEFAULT, A_GIMME, A_NULL);
+      class_new(gensym("neuralamp~"), new_method(create), reinterpret_cast<t_method>(destroy), sizeof(NeuralAmp),
+                set_multi_out ? kMultichannelClass : CLASS_DEFAULT, A_GIMME, A_NULL);
   CLASS_MAINSIGNALIN(neural_amp_class, NeuralAmp, number);
   on("dsp", dsp, A_CANT);
   on("load", load, A_GIMME);
