@@ -106,6 +106,7 @@ int neurig_model_is_amp(const neurig_model *model) { return model->amp() != null
 int neurig_model_is_predictor(const neurig_model *model) { return model->amp() == nullptr; }
 double neurig_model_rate(const neurig_model *model) { return model->model->rate; }
 int neurig_model_params(const neurig_model *model) { return int(model->model->params.size()); }
+int neurig_model_sizes(const neurig_model *model) { return model->amp() ? int(model->amp()->slimmer.size()) + 1 : 1; }
 const char *neurig_model_param_name(const neurig_model *model, int index) {
   const auto &params = model->model->params;
   return index < 0 || size_t(index) >= params.size() ? nullptr : params[size_t(index)].name.c_str();
@@ -120,6 +121,8 @@ void neurig_instance_reset(neurig_instance *instance) { instance->reset(); }
 int neurig_instance_latency(const neurig_instance *instance) { return instance->latency(); }
 void neurig_instance_set_param(neurig_instance *instance, int index, float value) { instance->set_param(index, value); }
 float neurig_instance_param(const neurig_instance *instance, int index) { return instance->param(index); }
+void neurig_instance_set_slim(neurig_instance *instance, float size) { instance->set_slim(size); }
+float neurig_instance_slim(const neurig_instance *instance) { return instance->slim(); }
 neurig_model *neurig_instance_model(const neurig_instance *instance) { return instance->handle_; }
 
 neurig_amp *neurig_amp_new(double rate) {

@@ -104,38 +104,71 @@ template <class Run> void RateConverter::process(const float *in, float *out, in
   for (int i = 0; i < n; i++) out[i] = queue_[read_++ & mask];
 }
 
-Instance::Instance(std::shared_ptr<const Model> model, double rate, int quality)
-    : running_(std::dynamic_pointer_cast<const AmpModel>(model)) {
-  if (!running_) throw Error("this model is a predictor, not an amp");
+Instance::Instance(std::shared_ptr<const Model> model, double rate, int quality) {
+  auto amp = std::dynamic_pointer_cast<const AmpModel>(model);
+  if (!amp) throw Error("this model is a predictor, not an amp");
   if (!(rate >= 1000 && rate <= 1e6)) throw Error("a sample rate of " + std::to_string(rate) + " Hz is out of range (1000 to 1000000)");
   if (quality < 0 || quality > 2) throw Error("the quality must be 0, 1 or 2");
-  for (const Param &p : running_->params) knobs_.push_back(p.preset);
-  if (running_->rate > 0 && std::lround(rate) != std::lround(running_->rate)) {
-    if (auto other = running_->at_rate(rate)) running_ = other;
-    else converter_ = std::make_unique<RateConverter>(rate, running_->rate, quality);
+  for (const Param &p : amp->params) knobs_.push_back(p.preset);
+  if (amp->rate > 0 && std::lround(rate) != std::lround(amp->rate)) {
+    if (auto other = amp->at_rate(rate)) amp = other;
+    else converter_ = std::make_unique<RateConverter>(rate, amp->rate, quality);
   }
-  state_ = State(running_->silent);
+  for (const AmpModel::Size &size : amp->slimmer) sizes_.push_back({size.below, size.model, State(size.model->silent)});
+  sizes_.push_back({HUGE_VAL, amp, State(amp->silent)});
+  current_ = size_for(slim_);
+  fade_length_ = std::max(1, int(0.02 * (amp->rate > 0 ? amp->rate : rate)));
 }
 
 void Instance::process(const float *in, float *out, int n) {
   const FlushToZero flush;
-  const auto run = [this](const float *x, float *y, int count) { running_->process(state_, knobs_.data(), x, y, count); };
+  const auto work = [this](const float *x, float *y, int count) { run(x, y, count); };
   while (n > 0) {
     const int count = std::min(n, kBlock);
-    if (converter_) converter_->process(in, out, count, run);
+    if (converter_) converter_->process(in, out, count, work);
     else run(in, out, count);
     in += count, out += count, n -= count;
   }
 }
 
+// At the model's rate.
+void Instance::run(const float *in, float *out, int n) {
+  float leaving[kBlock];
+  if (fade_) sizes_[leaving_].model->process(sizes_[leaving_].state, knobs_.data(), in, leaving, n);
+  sizes_[current_].model->process(sizes_[current_].state, knobs_.data(), in, out, n);
+  for (int i = 0; i < n && fade_; i++, fade_--) {
+    const float t = float(fade_) / float(fade_length_);
+    out[i] += t * t * (3 - 2 * t) * (leaving[i] - out[i]);
+  }
+  // While one crossfade is under way the next waits for its end.
+  if (!fade_ && size_for(slim_) != current_) {
+    leaving_ = current_;
+    current_ = size_for(slim_);
+    sizes_[current_].state.copy(sizes_[current_].model->silent);
+    fade_ = fade_length_;
+  }
+}
+
 void Instance::reset() {
-  state_.copy(running_->silent);
+  fade_ = 0;
+  current_ = size_for(slim_);
+  sizes_[current_].state.copy(sizes_[current_].model->silent);
   if (converter_) converter_->reset();
+}
+
+size_t Instance::size_for(float slim) const {
+  size_t at = 0;
+  while (double(slim) >= sizes_[at].below) at++;
+  return at;
+}
+
+void Instance::set_slim(float size) {
+  if (std::isfinite(size)) slim_ = std::min(std::max(size, 0.f), 1.f);
 }
 
 void Instance::set_param(int index, float value) {
   if (index < 0 || size_t(index) >= knobs_.size() || !std::isfinite(value)) return;
-  const Param &p = running_->params[size_t(index)];
+  const Param &p = sizes_.back().model->params[size_t(index)];
   knobs_[size_t(index)] = std::min(std::max(value, p.low), p.high);
 }
 

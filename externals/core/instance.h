@@ -47,12 +47,24 @@ class Instance {
   int latency() const { return converter_ ? converter_->latency() : 0; }
   void set_param(int index, float value);
   float param(int index) const;
+  void set_slim(float size);
+  float slim() const { return slim_; }
 
  private:
-  std::shared_ptr<const AmpModel> running_;  // the model, or its version for this rate
-  State state_;
+  // The model, or its version for this rate, in each of its sizes, slimmest first.
+  struct Size {
+    double below;
+    std::shared_ptr<const AmpModel> model;
+    State state;
+  };
+  std::vector<Size> sizes_;
+  size_t current_ = 0, leaving_ = 0;
+  float slim_ = 1;
+  int fade_ = 0, fade_length_ = 1;  // samples left of the crossfade from `leaving_`, of how many; at the model's rate
   std::vector<float> knobs_;
   std::unique_ptr<RateConverter> converter_;
+  size_t size_for(float slim) const;
+  void run(const float *in, float *out, int n);
 };
 
 }  // namespace neurig

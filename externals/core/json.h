@@ -18,9 +18,11 @@ std::string text(const Json &object, const char *name, const std::string &where)
 std::vector<int> integers(const Json &object, const char *name, const std::string &where, int64_t low, int64_t high);
 
 // Hands out a model file's weights in order; complains when there are too few, too many, or one is no finite number.
+// A copy begins again at the first.
 class Weights {
  public:
   explicit Weights(const Json &file);
+  Weights(const Weights &other) : values_(other.values_) {}
   // Before reading: exactly `expected` weights must be there.
   void expect(int64_t expected) const;
   float next();

@@ -11,7 +11,10 @@ constexpr int kBlock = 64;  // frames that models process at a time, at most
 constexpr int kPad = 16;    // floats of slack after the last frame of every row
 constexpr int kRow = kBlock + kPad;
 
-enum class Activation { none, tanh, relu, sigmoid, hardtanh, leaky_relu, silu, hardswish, softsign };
+// Parameters: hardtanh low, high; leaky_hardtanh low, high, slope below, slope above; leaky_relu a slope per channel.
+enum class Activation {
+  none, tanh, relu, sigmoid, hardtanh, leaky_hardtanh, leaky_relu, silu, hardswish, softsign, softsigmoid
+};
 
 // A planar block that goes into a sum.
 struct Source {
@@ -26,8 +29,8 @@ struct Kernels {
   // `w` is packed by pack_affine. Convolution taps, mix-ins and 1×1 layers are all sources of one such sum.
   void (*affine)(float *out, ptrdiff_t out_stride, int outs, const float *w, const float *bias, const float *add,
                  ptrdiff_t add_stride, const Source *sources, int count, int frames);
-  // In place, on `channels` rows of `frames`.
-  void (*activate)(Activation kind, float *x, ptrdiff_t stride, int channels, int frames);
+  // In place, on `channels` rows of `frames`; `params` as the kind needs, else null.
+  void (*activate)(Activation kind, const float *params, float *x, ptrdiff_t stride, int channels, int frames);
   // x[c][f] *= y[c][f], x[c][f] += y[c][f]
   void (*multiply)(float *x, ptrdiff_t x_stride, const float *y, ptrdiff_t y_stride, int channels, int frames);
   void (*add)(float *x, ptrdiff_t x_stride, const float *y, ptrdiff_t y_stride, int channels, int frames);

@@ -115,20 +115,39 @@ template <class F> INLINE void each(float *x, ptrdiff_t stride, int channels, in
     for (int i = 0; i < frames; i += VL) store(x + i, f(load(x + i)));
 }
 
-static void activate(Activation kind, float *x, ptrdiff_t stride, int channels, int frames) {
+static void activate(Activation kind, const float *params, float *x, ptrdiff_t stride, int channels, int frames) {
   switch (kind) {
     case Activation::none: break;
     case Activation::tanh: each(x, stride, channels, frames, [](V v) { return tanh_(v); }); break;
     case Activation::sigmoid: each(x, stride, channels, frames, [](V v) { return sigmoid_(v); }); break;
     case Activation::relu: each(x, stride, channels, frames, [](V v) { return v > 0.f ? v : all(0.f); }); break;
-    case Activation::leaky_relu: each(x, stride, channels, frames, [](V v) { return v > 0.f ? v : v * 0.01f; }); break;
-    case Activation::hardtanh: each(x, stride, channels, frames, [](V v) { return clip(v, all(-1.f), all(1.f)); }); break;
+    case Activation::leaky_relu:
+      for (int c = 0; c < channels; c++) {
+        const V slope = all(params[c]);
+        each(x + c * stride, stride, 1, frames, [slope](V v) { return v > 0.f ? v : v * slope; });
+      }
+      break;
+    case Activation::hardtanh: {
+      const V low = all(params[0]), high = all(params[1]);
+      each(x, stride, channels, frames, [low, high](V v) { return clip(v, low, high); });
+      break;
+    }
+    case Activation::leaky_hardtanh: {
+      const V low = all(params[0]), high = all(params[1]), below = all(params[2]), above = all(params[3]);
+      each(x, stride, channels, frames, [low, high, below, above](V v) {
+        return v < low ? (v - low) * below + low : v > high ? (v - high) * above + high : v;
+      });
+      break;
+    }
     case Activation::silu: each(x, stride, channels, frames, [](V v) { return v * sigmoid_(v); }); break;
     case Activation::hardswish:
       each(x, stride, channels, frames, [](V v) { return v * clip(v + 3.f, all(0.f), all(6.f)) * (1.f / 6.f); });
       break;
     case Activation::softsign:
       each(x, stride, channels, frames, [](V v) { return v / ((v > 0.f ? v : -v) + 1.f); });
+      break;
+    case Activation::softsigmoid:
+      each(x, stride, channels, frames, [](V v) { return v / ((v > 0.f ? v : -v) + 1.f) * 0.5f + 0.5f; });
       break;
   }
 }

@@ -19,7 +19,7 @@ Mdrnn::Mdrnn(const Json &file) {
 
   for (int l = 0; l < count; l++) {
     LstmLayer layer(l ? units : dimension, units);
-    state_size_ = layer.lay_out(state_size_);
+    layer.lay_out(layout_);
     for (int row = 0; row < layer.inputs + units; row++)
       for (int o = 0; o < 4 * units; o++) layer.weight(row, o / units, o % units) = weights.next();
     for (int o = 0; o < 4 * units; o++) layer.bias_of(o / units, o % units) = weights.next();

@@ -15,14 +15,14 @@ class Mdrnn : public Model {
   struct Mixture {
     std::vector<float> mus, sigmas, logits;
   };
-  State zeros() const { return {Floats(state_size_), {}}; }
+  State zeros() const { return layout_.zeros(); }
   Mixture mixture() const;
   // [real time]
   void step(State &state, const float *frame, Mixture &out) const;
 
  private:
   std::vector<LstmLayer> layers_;
-  size_t state_size_ = 0;
+  Layout layout_;
   std::vector<float> dense_, dense_bias_;  // [units][outputs], outputs: mus | sigmas | logits
   int outputs() const { return mixtures * (2 * dimension + 1); }
 };

@@ -91,21 +91,23 @@ class AmpModel : public Model {
   virtual void process(State &state, const float *knobs, const float *in, float *out, int n) const = 0;
   // This model made for another rate, where that is better than converting the signal; else nothing.
   virtual std::shared_ptr<const AmpModel> at_rate(double) const { return nullptr; }
+  // Slimmer versions of this model, from the slimmest up: each serves sizes (0..1) below `below`, this one the rest.
+  struct Size {
+    double below;
+    std::shared_ptr<const AmpModel> model;
+  };
+  std::vector<Size> slimmer;
 
  protected:
-  // Fills in `silent` from a state of zeros by `samples` of silence.
-  void prewarm(State zeros, int64_t samples);
+  // Fills in `silent` from a fresh state by `samples` of silence.
+  void prewarm(State fresh, int64_t samples);
 };
 
 // Readers, one per family; each throws Error.
 std::shared_ptr<Model> read_model(const char *text, size_t length);
-std::shared_ptr<AmpModel> read_wavenet(const Json &file);
-std::shared_ptr<AmpModel> read_lstm(const Json &file);
+std::shared_ptr<AmpModel> read_nam(const Json &file);
 std::shared_ptr<AmpModel> read_linear(const Json &file);
 std::shared_ptr<Model> read_mdrnn(const Json &file);
 std::shared_ptr<AmpModel> impulse_response(const float *samples, int64_t frames, double rate);
-
-// The sample rate a .nam file states; 48000 Hz where it does not.
-double rate_of(const Json &file);
 
 }  // namespace neurig

@@ -54,6 +54,8 @@ double neurig_model_rate(const neurig_model *model);
 /* The model's own knobs, 0..1 each (conditioned models; most have none). */
 int neurig_model_params(const neurig_model *model);
 const char *neurig_model_param_name(const neurig_model *model, int index);
+/* How many sizes a slimmable model has, from a cheap one to the best; 1 for all other models. */
+int neurig_model_sizes(const neurig_model *model);
 
 /* ---- Instance: one channel through one model ------------------------------------------------------------------ */
 
@@ -71,6 +73,10 @@ int neurig_instance_latency(const neurig_instance *instance);
 /* [real time] One of the model's own knobs, 0..1. */
 void neurig_instance_set_param(neurig_instance *instance, int index, float value);
 float neurig_instance_param(const neurig_instance *instance, int index);
+/* [real time] Which of a slimmable model's sizes runs: 0 the slimmest … 1 the largest (default), with a crossfade of
+ * 20 ms. Without effect on models of one size. */
+void neurig_instance_set_slim(neurig_instance *instance, float size);
+float neurig_instance_slim(const neurig_instance *instance);
 neurig_model *neurig_instance_model(const neurig_instance *instance); /* [real time] borrowed, not retained */
 
 /* ---- Amp: an instance in a host's signal path ----------------------------------------------------------------- */

@@ -19,21 +19,15 @@ std::string parse_error(const char *text, size_t length, const Json::parse_error
 
 }  // namespace
 
-double rate_of(const Json &file) {
-  const auto found = file.find("sample_rate");
-  if (found == file.end() || found->is_null()) return 48000;
-  return number(file, "sample_rate", "the file", 1000, 1e6);
-}
-
-void AmpModel::prewarm(State zeros, int64_t samples) {
+void AmpModel::prewarm(State fresh, int64_t samples) {
   const FlushToZero flush;
   float nothing[kBlock] = {}, out[kBlock];
   std::vector<float> knobs;
   for (const Param &p : params) knobs.push_back(p.preset);
-  for (; samples > 0; samples -= kBlock) process(zeros, knobs.data(), nothing, out, kBlock);
-  for (size_t i = 0; i < zeros.data.size(); i++)
-    if (!std::isfinite(zeros.data[i])) throw Error("its weights give no finite output, even for silence");
-  silent = std::move(zeros);
+  for (; samples > 0; samples -= kBlock) process(fresh, knobs.data(), nothing, out, kBlock);
+  for (size_t i = 0; i < fresh.data.size(); i++)
+    if (!std::isfinite(fresh.data[i])) throw Error("its weights give no finite output, even for silence");
+  silent = std::move(fresh);
 }
 
 std::shared_ptr<Model> read_model(const char *text, size_t length) {
@@ -44,6 +38,8 @@ std::shared_ptr<Model> read_model(const char *text, size_t length) {
     file = Json::parse(text, text + length);
   } catch (const Json::parse_error &error) {
     throw Error(parse_error(text, length, error));
+  } catch (const Json::exception &) {
+    throw Error("it holds a number that is too large");
   }
   if (!file.is_object()) throw Error("it is JSON, but not a model: no object at the top");
   const std::string architecture = neurig::text(file, "architecture", "the file");
@@ -51,16 +47,9 @@ std::shared_ptr<Model> read_model(const char *text, size_t length) {
   if (architecture == "MDRNN") {
     model = read_mdrnn(file);
   } else {
-    std::shared_ptr<AmpModel> amp;
-    if (architecture == "WaveNet") amp = read_wavenet(file);
-    else if (architecture == "LSTM") amp = read_lstm(file);
-    else if (architecture == "Linear") amp = read_linear(file);
-    else throw Error("its architecture is \"" + architecture + "\"; WaveNet, LSTM, Linear and MDRNN are known");
-    amp->rate = rate_of(file);
-    model = amp;
+    model = read_nam(file);
   }
   model->info["architecture"] = architecture;
-  model->info["weights"] = file["weights"].size();
   model->info["metadata"] = file.value("metadata", Json::object());
   return model;
 }

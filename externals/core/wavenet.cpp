@@ -1,240 +1,425 @@
-// NAM's WaveNet, A1 kind: layer arrays of dilated convolutions. Each layer computes
-//   z = conv(x) + mixin·input + b,   a = tanh(z) or tanh(z₁)·sigmoid(z₂),   x' = x + W·a + b',   head += a
-// (van den Oord et al. 2016; Wright et al. 2020 for amplifiers).
+// NAM's WaveNet, all of its format: layer arrays of dilated convolutions with skip connections to a head (van den Oord et
+// al. 2016; Wright et al. 2020 for amplifiers). In its simplest form a layer computes
+//   z = conv(x) + mixin·condition + b,   a = f(z) or f(z₁)·g(z₂),   x' = x + W·a + b',   head += a
+// and newer models put modulations (FiLM) between these steps. Where the trainer and other players disagree, this
+// follows the trainer.
 #include <algorithm>
 
-#include "model.h"
+#include "net.h"
 
 namespace neurig {
 namespace {
 
+enum class Gating { none, gated, blended };
+
 struct Layer {
-  int dilation = 1, history = 0;  // history: first float of the layer's input history in the state
-  int channels = 0, look = 0, capacity = 0, stride = 0;
-  Floats conv, conv_bias;  // taps from oldest to newest, then the mix-in
-  Floats out, out_bias;    // the 1×1 layer
+  Conv conv, mixin, layer1x1, head1x1;
+  ActivationSpec activation, secondary;
+  Gating gating = Gating::none;
+  Film conv_pre, conv_post, mixin_pre, mixin_post, activation_pre, activation_post, layer1x1_post, head1x1_post;
+  History past;
+  bool mixed = false;  // the mix-in is computed together with the convolution
+
+  std::vector<std::pair<Film *, const char *>> films() {
+    return {{&conv_pre, "conv_pre_film"},       {&conv_post, "conv_post_film"},
+            {&mixin_pre, "input_mixin_pre_film"}, {&mixin_post, "input_mixin_post_film"},
+            {&activation_pre, "activation_pre_film"}, {&activation_post, "activation_post_film"},
+            {&layer1x1_post, "layer1x1_post_film"}, {&head1x1_post, "head1x1_post_film"}};
+  }
 };
 
 struct Array {
-  int inputs = 1, channels = 1, kernel = 1, head_size = 1;
-  bool gated = false;
-  Activation activation = Activation::tanh;
-  Floats rechannel, head, head_bias;
+  int inputs = 1, condition = 1, channels = 1, bottleneck = 1, head_rows = 1;
+  bool has_layer1x1 = true, has_head1x1 = false;
+  Conv rechannel, head;
+  History head_past;
   std::vector<Layer> layers;
-  int rows() const { return gated ? 2 * channels : channels; }
 };
 
-Activation activation_named(const std::string &name, const std::string &where) {
-  static const std::pair<const char *, Activation> known[] = {
-      {"Tanh", Activation::tanh},           {"Fasttanh", Activation::tanh},     {"ReLU", Activation::relu},
-      {"Sigmoid", Activation::sigmoid},     {"Hardtanh", Activation::hardtanh}, {"LeakyReLU", Activation::leaky_relu},
-      {"SiLU", Activation::silu},           {"Hardswish", Activation::hardswish},
-      {"Softsign", Activation::softsign}};
-  for (const auto &[key, value] : known)
-    if (name == key) return value;
-  throw Error(where + ".activation \"" + name + "\" is not known");
+// A field that is one value for all layers, or a list with one each.
+const Json &each(const Json &value, size_t layer, size_t layers, const std::string &where) {
+  if (!value.is_array()) return value;
+  if (value.size() != layers)
+    throw Error(where + " has " + std::to_string(value.size()) + " entries for " + std::to_string(layers) + " layers");
+  return value[layer];
 }
 
-class WaveNet : public AmpModel {
+bool has(const Json &config, const char *name) { return config.contains(name) && !config[name].is_null(); }
+
+int groups_of(const Json &config, const char *name, const std::string &where) {
+  return has(config, name) ? int(integer(config, name, where, 1, kMaxChannels)) : 1;
+}
+
+Array shape(const Json &config, const std::string &where) {
+  if (!config.is_object()) throw Error(where + " is not a JSON object");
+  Array array;
+  array.inputs = int(integer(config, "input_size", where, 1, kMaxChannels));
+  array.condition = int(integer(config, "condition_size", where, 1, kMaxChannels));
+  const int channels = array.channels = int(integer(config, "channels", where, 1, kMaxChannels));
+  const int bottleneck = array.bottleneck = has(config, "bottleneck") ? int(integer(config, "bottleneck", where, 1, kMaxChannels)) : channels;
+  const std::vector<int> dilations = integers(config, "dilations", where, 1, 1 << 20);
+  const size_t count = dilations.size();
+  if (has(config, "kernel_size") && has(config, "kernel_sizes")) throw Error(where + " has both kernel_size and kernel_sizes");
+
+  int layer1x1_groups = 1, head1x1_groups = 1, head1x1_outputs = bottleneck;
+  if (has(config, "layer1x1")) {
+    array.has_layer1x1 = boolean(config["layer1x1"], "active", where + ".layer1x1", true);
+    layer1x1_groups = groups_of(config["layer1x1"], "groups", where + ".layer1x1");
+  }
+  if (has(config, "head1x1")) {
+    array.has_head1x1 = boolean(config["head1x1"], "active", where + ".head1x1", true);
+    head1x1_groups = groups_of(config["head1x1"], "groups", where + ".head1x1");
+    if (array.has_head1x1) head1x1_outputs = int(integer(config["head1x1"], "out_channels", where + ".head1x1", 1, kMaxChannels));
+  }
+  if (!array.has_layer1x1 && bottleneck != channels) throw Error(where + ": without layer1x1 the bottleneck must equal the channels");
+  array.head_rows = array.has_head1x1 ? head1x1_outputs : bottleneck;
+  array.rechannel = Conv(array.inputs, channels, 1, 1, 1, false, where + ".rechannel");
+
+  for (size_t l = 0; l < count; l++) {
+    const std::string place = where + " layer " + std::to_string(l);
+    Layer layer;
+    int kernel;
+    if (has(config, "kernel_sizes")) {
+      const Json entry = {{"kernel_sizes", each(field(config, "kernel_sizes", where), l, count, where + ".kernel_sizes")}};
+      kernel = int(integer(entry, "kernel_sizes", where, 1, Conv::kMaxKernel));
+    } else {
+      kernel = int(integer(config, "kernel_size", where, 1, Conv::kMaxKernel));
+    }
+    if (has(config, "gating_mode")) {
+      const Json &mode = each(config["gating_mode"], l, count, where + ".gating_mode");
+      if (mode == "gated") layer.gating = Gating::gated;
+      else if (mode == "blended") layer.gating = Gating::blended;
+      else if (mode != "none") throw Error(where + ".gating_mode must be \"none\", \"gated\" or \"blended\"");
+    } else if (boolean(config, "gated", where, false)) {
+      layer.gating = Gating::gated;
+    }
+    const int rows = layer.gating == Gating::none ? bottleneck : 2 * bottleneck;
+    layer.activation = read_activation(each(field(config, "activation", where), l, count, where + ".activation"), bottleneck, where + ".activation");
+    if (layer.gating != Gating::none) {
+      layer.secondary.kind = Activation::sigmoid;
+      if (has(config, "secondary_activation")) {
+        const std::string name = where + ".secondary_activation";
+        const Json &secondary = each(config["secondary_activation"], l, count, name);
+        if (!secondary.is_null()) layer.secondary = read_activation(secondary, bottleneck, name);
+      }
+    }
+    layer.conv = Conv(channels, rows, kernel, dilations[l], groups_of(config, "groups_input", where), true, place);
+    layer.mixin = Conv(array.condition, rows, 1, 1, groups_of(config, "groups_input_mixin", where), false, place + " input mix-in");
+    if (array.has_layer1x1) layer.layer1x1 = Conv(bottleneck, channels, 1, 1, layer1x1_groups, true, place + " layer1x1");
+    if (array.has_head1x1) layer.head1x1 = Conv(bottleneck, head1x1_outputs, 1, 1, head1x1_groups, true, place + " head1x1");
+    const int widths[] = {channels, rows, array.condition, rows, rows, bottleneck, channels, head1x1_outputs};
+    const int *width = widths;
+    for (auto &[film, name] : layer.films()) {
+      const int film_channels = *width++;
+      if (!has(config, name) || config[name] == false) continue;
+      const std::string film_where = where + "." + name;
+      if (!boolean(config[name], "active", film_where, true)) continue;
+      if (film == &layer.layer1x1_post && !array.has_layer1x1) throw Error(film_where + " is active, but layer1x1 is not");
+      if (film == &layer.head1x1_post && !array.has_head1x1) throw Error(film_where + " is active, but head1x1 is not");
+      *film = Film(array.condition, film_channels, boolean(config[name], "shift", film_where, true),
+                   groups_of(config[name], "groups", film_where), film_where);
+    }
+    array.layers.push_back(std::move(layer));
+  }
+
+  if (has(config, "head")) {
+    const Json &head = config["head"];
+    const std::string head_where = where + ".head";
+    const int dilation = has(head, "head_dilation") ? int(integer(head, "head_dilation", head_where, 1, 1 << 20)) : 1;
+    array.head = Conv(array.head_rows, int(integer(head, "out_channels", head_where, 1, kMaxChannels)),
+                      int(integer(head, "kernel_size", head_where, 1, Conv::kMaxKernel)), dilation, 1, boolean(head, "bias", head_where, false), head_where);
+  } else {
+    array.head = Conv(array.head_rows, int(integer(config, "head_size", where, 1, kMaxChannels)), 1, 1, 1,
+                      boolean(config, "head_bias", where, false), where + ".head");
+  }
+  return array;
+}
+
+class WaveNet : public Net {
  public:
-  explicit WaveNet(const Json &file) {
-    const Json &config = field(file, "config", "the file");
+  WaveNet(const Json &config, Weights weights, const std::vector<int> &slim) {
     const Json &list = field(config, "layers", "config");
     if (!list.is_array() || list.empty() || int64_t(list.size()) > kMaxLayers)
       throw Error("config.layers must be a list of 1 to " + std::to_string(kMaxLayers) + " layer arrays");
-    if (config.contains("head") && !config["head"].is_null()) throw Error("config.head after the layers is not supported");
-    if (config.contains("condition_dsp")) throw Error("config.condition_dsp is not supported");
-    Weights weights(file);
-    int64_t layers = 0;
-    for (size_t a = 0; a < list.size(); a++) {
-      arrays_.push_back(shape(list[a], a));
-      layers += int64_t(arrays_.back().layers.size());
-      if (layers > kMaxLayers) throw Error("more than " + std::to_string(kMaxLayers) + " layers");
+    if (has(config, "in_channels")) inputs = int(integer(config, "in_channels", "config", 1, 64));
+    int condition = inputs;
+    if (has(config, "condition_dsp")) {
+      try {
+        condition_net_ = read_net(config["condition_dsp"]);
+      } catch (const Error &error) {
+        throw Error(std::string("in config.condition_dsp: ") + error.what());
+      }
+      if (condition_net_->inputs != inputs) throw Error("config.condition_dsp does not take the model's input channels");
+      condition = condition_net_->outputs;
     }
-    if (arrays_.back().head_size != 1) throw Error("the last layer array's head_size must be 1");
-    const int64_t floats = lay_out();
-    weights.expect(expected_weights());
-    for (Array &array : arrays_) read(array, weights);
-    head_scale_ = weights.next();
+    size_t layers = 0;
+    for (size_t a = 0; a < list.size(); a++) {
+      const std::string where = "config.layers[" + std::to_string(a) + "]";
+      Array array = shape(list[a], where);
+      const auto must_be = [&where](const char *name, int is, int should, const char *why) {
+        if (is != should) throw Error(where + name + " is " + std::to_string(is) + ", but " + why + " " + std::to_string(should));
+      };
+      must_be(".condition_size", array.condition, condition, "the condition has");
+      must_be(".input_size", array.inputs, a ? arrays_.back().channels : inputs, a ? "the array before has channels" : "the model has inputs");
+      if (a) must_be(": what goes to the head", array.head_rows, arrays_.back().head.outputs, "the head of the array before gives");
+      arrays_.push_back(std::move(array));
+      layers += arrays_.back().layers.size();
+      if (layers > size_t(kMaxLayers)) throw Error("more than " + std::to_string(kMaxLayers) + " layers");
+    }
+    shape_post_head(config);
+    Layout trial;
+    lay_out(trial);  // refuses absurd sizes before anything is read
 
-    int64_t receptive_field = 1;
-    for (const Array &array : arrays_)
-      for (const Layer &layer : array.layers) receptive_field += layer.look;
-    info["receptive_field"] = receptive_field;
-    State zeros{Floats(size_t(floats)), {}};
-    // Rewinds copy memory: spread over time, no block has to do several.
-    int n = 0;
-    for (const Array &array : arrays_)
-      for (const Layer &layer : array.layers)
-        zeros.heads.push_back(layer.look + n++ % ((layer.capacity - layer.look) / kBlock) * kBlock);
-    prewarm(std::move(zeros), receptive_field);
+    int64_t expected = 1;
+    each_part([&expected](auto &part) { expected += part.weights(); });
+    weights.expect(expected);
+    each_part([&weights](auto &part) { part.read(weights); });
+    head_scale_ = weights.next();
+    if (!slim.empty()) slice(slim);
+    for (Array &array : arrays_)
+      for (Layer &layer : array.layers) {
+        layer.mixed = !layer.conv_post.active() && !layer.mixin_pre.active() && !layer.mixin_post.active();
+        if (layer.mixed) layer.conv.absorb(layer.mixin);
+      }
+    each_part([](auto &part) { part.pack(); });
+
+    outputs = post_head_.empty() ? arrays_.back().head.outputs : post_head_.back().outputs;
+    memory = condition_net_ ? condition_net_->memory : 0;
+    macs = expected + (condition_net_ ? condition_net_->macs : 0);
+    for (const Array &array : arrays_) {
+      for (const Layer &layer : array.layers) memory += layer.conv.look();
+      memory += array.head.look();
+    }
+    for (const Conv &conv : post_head_) memory += conv.look();
   }
 
-  void process(State &state, const float *, const float *in, float *out, int n) const override {
-    const Kernels &k = kernels();
-    float *const base = state.data.data();
-    float *const input = base, *const x = base + x_, *const head = base + head_, *const z = base + z_;
-    std::memcpy(input, in, size_t(n) * sizeof(float));
-    Source from{input, kRow, 1};
-    bool first = true;
-    int *head_of_history = state.heads.data();
-    for (const Array &array : arrays_) {
-      const int channels = array.channels, rows = array.rows();
-      float *here = rewound(array.layers[0], base, head_of_history[0]);
-      k.affine(here, array.layers[0].stride, channels, array.rechannel.data(), nullptr, nullptr, 0, &from, 1, n);
-      for (size_t l = 0; l < array.layers.size(); l++) {
-        const Layer &layer = array.layers[l];
-        Source sources[kMaxKernel + 1];
-        for (int tap = 0; tap < array.kernel; tap++)
-          sources[tap] = {here - ptrdiff_t(array.kernel - 1 - tap) * layer.dilation, layer.stride, channels};
-        sources[array.kernel] = {input, kRow, 1};
-        k.affine(z, kRow, rows, layer.conv.data(), layer.conv_bias.data(), nullptr, 0, sources, array.kernel + 1, n);
-        k.activate(array.activation, z, kRow, channels, n);
-        if (array.gated) {
-          k.activate(Activation::sigmoid, z + ptrdiff_t(channels) * kRow, kRow, channels, n);
-          k.multiply(z, kRow, z + ptrdiff_t(channels) * kRow, kRow, channels, n);
-        }
-        if (first) std::memcpy(head, z, size_t(channels) * kRow * sizeof(float));
-        else k.add(head, kRow, z, kRow, channels, n);
-        first = false;
-
-        const bool last = l + 1 == array.layers.size();
-        float *next = last ? x : rewound(array.layers[l + 1], base, head_of_history[l + 1]);
-        const ptrdiff_t stride = last ? kRow : array.layers[l + 1].stride;
-        const Source hidden{z, kRow, channels};
-        if (!last || &array != &arrays_.back())
-          k.affine(next, stride, channels, layer.out.data(), layer.out_bias.data(), here, layer.stride, &hidden, 1, n);
-        head_of_history[l] += n;
-        here = next;
+  void lay_out(Layout &layout) override {
+    int channels = 1, rows = 1, heads = 1, conditions = 1;
+    for (Array &array : arrays_) {
+      channels = std::max(channels, array.channels);
+      conditions = std::max(conditions, array.condition);
+      heads = std::max({heads, array.head_rows, array.head.outputs});
+      for (Layer &layer : array.layers) {
+        rows = std::max({rows, layer.conv.outputs, layer.mixin.outputs});
+        for (auto &[film, name] : layer.films()) rows = std::max(rows, film->rows());
       }
-      // z is free now: the next array's head sum starts from this one's head.
-      const Source sum{head, kRow, channels};
-      k.affine(z, kRow, array.head_size, array.head.data(), array.head_bias.data(), nullptr, 0, &sum, 1, n);
-      std::memcpy(head, z, size_t(array.head_size) * kRow * sizeof(float));
-      from = {x, kRow, channels};
-      head_of_history += array.layers.size();
     }
-    for (int i = 0; i < n; i++) out[i] = head_scale_ * head[i];
+    for (const Conv &conv : post_head_) heads = std::max({heads, conv.inputs, conv.outputs});
+    rows = std::max({rows, channels, heads});
+    if (condition_net_) condition_ = layout.rows(condition_net_->outputs), condition_net_->lay_out(layout);
+    x_ = layout.rows(channels), head_ = layout.rows(heads);
+    z_ = layout.rows(rows), other_ = layout.rows(rows), film_ = layout.rows(rows + conditions);
+    for (Array &array : arrays_) {
+      for (Layer &layer : array.layers) layer.past.lay_out(layout, array.channels, layer.conv.look());
+      if (array.head.kernel > 1) array.head_past.lay_out(layout, array.head_rows, array.head.look());
+    }
+    post_past_.resize(post_head_.size());
+    for (size_t i = 0; i < post_head_.size(); i++) post_past_[i].lay_out(layout, post_head_[i].inputs, post_head_[i].look());
+  }
+
+  void start(State &state) const override {
+    if (condition_net_) condition_net_->start(state);
+  }
+
+  void process(State &state, const float *in, Row out, int n) const override {
+    float *const base = state.data.data();
+    const float *condition = in;
+    if (condition_net_) {
+      condition_net_->process(state, in, base + condition_, n);
+      condition = base + condition_;
+    }
+    const float *from = in;
+    bool first = true;
+    for (const Array &array : arrays_) {
+      run(array, state, condition, from, first, n);
+      from = base + x_;
+      first = false;
+    }
+    float *const head = base + head_;
+    const int rows = arrays_.back().head.outputs;
+    for (int c = 0; c < rows; c++)
+      for (int i = 0; i < n; i++) head[ptrdiff_t(c) * kRow + i] *= head_scale_;
+    for (size_t i = 0; i < post_head_.size(); i++) {
+      const Conv &conv = post_head_[i];
+      post_activation_.apply(head, kRow, conv.inputs, n);
+      convolve(conv, post_past_[i], state, head, base + z_, n);
+      copy_rows(base + z_, kRow, head, kRow, conv.outputs, n);
+    }
+    copy_rows(head, kRow, out, kRow, outputs, n);
   }
 
  private:
-  static constexpr int kMaxKernel = 64;
   std::vector<Array> arrays_;
+  std::unique_ptr<Net> condition_net_;
+  std::vector<Conv> post_head_;
+  ActivationSpec post_activation_;
+  std::vector<History> post_past_;
   float head_scale_ = 1;
-  int64_t x_ = 0, head_ = 0, z_ = 0;  // scratch rows in the state
+  int condition_ = 0, x_ = 0, head_ = 0, z_ = 0, other_ = 0, film_ = 0;  // rows of scratch in the state
 
-  Array shape(const Json &config, size_t index) const {
-    const std::string where = "config.layers[" + std::to_string(index) + "]";
-    if (!config.is_object()) throw Error(where + " is not a JSON object");
-    for (const char *name : {"bottleneck", "groups_input", "head1x1", "kernel_sizes", "gating_mode", "head", "slimmable", "groups_1x1",
-                             "conv_pre_film", "conv_post_film", "input_mixin_pre_film", "input_mixin_post_film"})
-      if (config.contains(name)) throw Error(where + "." + name + " (a newer kind of WaveNet) is not supported");
-    Array array;
-    array.inputs = int(integer(config, "input_size", where, 1, kMaxChannels));
-    array.channels = int(integer(config, "channels", where, 1, kMaxChannels));
-    array.kernel = int(integer(config, "kernel_size", where, 1, kMaxKernel));
-    array.head_size = int(integer(config, "head_size", where, 1, kMaxChannels));
-    array.gated = boolean(config, "gated", where, false);
-    array.activation = activation_named(text(config, "activation", where), where);
-    integer(config, "condition_size", where, 1, 1);
-    if (boolean(config, "head_bias", where, false)) array.head_bias = Floats(size_t(array.head_size));
-    for (int dilation : integers(config, "dilations", where, 1, 1 << 20)) {
-      Layer layer;
-      layer.dilation = dilation;
-      array.layers.push_back(std::move(layer));
-    }
-    if (index == 0 && array.inputs != 1) throw Error(where + ".input_size must be 1");
-    if (index > 0 && array.inputs != arrays_.back().channels)
-      throw Error(where + ".input_size is " + std::to_string(array.inputs) + ", the array before has " + std::to_string(arrays_.back().channels) + " channels");
-    if (index > 0 && array.channels != arrays_.back().head_size)
-      throw Error(where + ".channels is " + std::to_string(array.channels) + ", the head of the array before gives " + std::to_string(arrays_.back().head_size));
-    return array;
-  }
-
-  // Places histories and scratch rows; returns the state's size in floats.
-  int64_t lay_out() {
-    int64_t size = kRow;  // the input
-    int rows = 1, channels = 1, heads = 1;
+  // Everything that has weights, in the order of the file; head_scale follows.
+  template <class Do> void each_part(Do work) {
     for (Array &array : arrays_) {
-      rows = std::max({rows, array.rows(), array.head_size});
-      channels = std::max(channels, array.channels);
-      heads = std::max({heads, array.channels, array.head_size});
-    }
-    x_ = size, size += int64_t(channels) * kRow;
-    head_ = size, size += int64_t(heads) * kRow;
-    z_ = size, size += int64_t(rows) * kRow;
-    for (Array &array : arrays_)
+      work(array.rechannel);
       for (Layer &layer : array.layers) {
-        const int64_t look = int64_t(array.kernel - 1) * layer.dilation, capacity = 2 * look + 16 * kBlock;
-        if (capacity > kMaxStateFloats) throw Error("a dilation of " + std::to_string(layer.dilation) + " needs too much memory");
-        // Rows a multiple of 4 KiB apart would compete for the same cache lines.
-        int64_t stride = (capacity + kPad + 15) / 16 * 16;
-        while (stride / 16 % 4 != 1) stride += 16;
-        layer.channels = array.channels, layer.look = int(look), layer.capacity = int(capacity), layer.stride = int(stride);
-        layer.history = int(size);
-        size += stride * array.channels;
-        if (size > kMaxStateFloats) throw Error("the model needs more than " + std::to_string(kMaxStateFloats * 4 >> 20) + " MiB for each stream");
+        work(layer.conv);
+        if (!layer.mixed) work(layer.mixin);
+        if (array.has_layer1x1) work(layer.layer1x1);
+        if (array.has_head1x1) work(layer.head1x1);
+        for (auto &[film, name] : layer.films()) work(*film);
       }
-    return size;
-  }
-
-  int64_t expected_weights() const {
-    int64_t n = 1;  // head_scale
-    for (const Array &a : arrays_) {
-      const int64_t c = a.channels, rows = a.rows(), layers = int64_t(a.layers.size());
-      n += a.inputs * c + layers * (rows * c * a.kernel + rows + rows + c * c + c) + a.head_size * c + (a.head_bias.size() ? a.head_size : 0);
+      work(array.head);
     }
-    return n;
+    for (Conv &conv : post_head_) work(conv);
   }
 
-  static void read(Array &array, Weights &weights) {
-    const int c = array.channels, rows = array.rows(), kernel = array.kernel;
-    const auto matrix = [&weights](int outs, int ins) {  // [out][in] in the file
-      std::vector<float> w(size_t(outs) * ins);
-      for (float &v : w) v = weights.next();
-      Floats packed(w.size());
-      pack_affine(packed.data(), outs, ins, [&](int o, int i) { return w[size_t(o) * ins + i]; });
-      return packed;
-    };
-    const auto vector = [&weights](int n) {
-      Floats v{size_t(n)};
-      for (int i = 0; i < n; i++) v[size_t(i)] = weights.next();
-      return v;
-    };
-    array.rechannel = matrix(c, array.inputs);
-    for (Layer &layer : array.layers) {
-      std::vector<float> conv(size_t(rows) * c * kernel), mixin(static_cast<size_t>(rows));  // conv: [out][in][tap] in the file
-      for (float &v : conv) v = weights.next();
-      layer.conv_bias = vector(rows);
-      for (float &v : mixin) v = weights.next();
-      layer.conv = Floats(conv.size() + mixin.size());
-      pack_affine(layer.conv.data(), rows, c * kernel + 1, [&](int o, int i) {
-        const int tap = i / c, channel = i % c;
-        return tap == kernel ? mixin[size_t(o)] : conv[(size_t(o) * c + channel) * kernel + tap];
-      });
-      layer.out = matrix(c, c);
-      layer.out_bias = vector(c);
+  void shape_post_head(const Json &config) {
+    if (!has(config, "head")) return;
+    const Json &head = config["head"];
+    const int channels = int(integer(head, "channels", "config.head", 1, kMaxChannels));
+    const int outs = int(integer(head, "out_channels", "config.head", 1, kMaxChannels));
+    const std::vector<int> kernels = integers(head, "kernel_sizes", "config.head", 1, Conv::kMaxKernel);
+    int width = arrays_.back().head.outputs;
+    if (has(head, "in_channels")) integer(head, "in_channels", "config.head", width, width);
+    for (size_t i = 0; i < kernels.size(); i++) {
+      post_head_.push_back(Conv(width, i + 1 == kernels.size() ? outs : channels, kernels[i], 1, 1, true, "config.head"));
+      width = channels;
     }
-    array.head = matrix(array.head_size, c);
-    if (array.head_bias.size()) array.head_bias = vector(array.head_size);
+    post_activation_ = read_activation(field(head, "activation", "config.head"), kMaxChannels, "config.head.activation");
   }
 
-  // The place to write the next block of a history to, after making room for it.
-  static float *rewound(const Layer &layer, float *base, int &head) {
-    float *const history = base + layer.history;
-    if (head + kBlock > layer.capacity) {
-      for (int c = 0; c < layer.channels; c++) {
-        float *row = history + ptrdiff_t(c) * layer.stride;
-        std::memmove(row, row + head - layer.look, size_t(layer.look) * sizeof(float));
+  // The slimmer model within this one: the first channels of everything.
+  void slice(const std::vector<int> &slim) {
+    for (size_t a = 0; a < arrays_.size(); a++) {
+      Array &array = arrays_[a];
+      const bool last = a + 1 == arrays_.size();
+      const int channels = slim[a], inputs_here = a ? slim[a - 1] : array.inputs;
+      const int bottleneck = array.has_layer1x1 ? std::max(1, array.bottleneck * channels / array.channels) : channels;
+      array.rechannel.slice(inputs_here, channels);
+      for (Layer &layer : array.layers) {
+        const int rows = layer.gating == Gating::none ? bottleneck : 2 * bottleneck;
+        layer.conv.slice(channels, rows);
+        layer.mixin.slice(layer.mixin.inputs, rows);
+        if (array.has_layer1x1) layer.layer1x1.slice(bottleneck, channels);
+        if (array.has_head1x1) layer.head1x1.slice(bottleneck, layer.head1x1.outputs);
+        for (Film *film : {&layer.conv_post, &layer.mixin_post, &layer.activation_pre}) film->slice(rows);
+        for (Film *film : {&layer.conv_pre, &layer.layer1x1_post}) film->slice(channels);
+        layer.activation_post.slice(bottleneck);
       }
-      head = layer.look;
+      if (!array.has_head1x1) array.head_rows = bottleneck;
+      array.head.slice(array.head_rows, last ? array.head.outputs : slim[a + 1]);
+      array.inputs = inputs_here, array.channels = channels, array.bottleneck = bottleneck;
     }
-    return history + head;
+  }
+
+  static void copy_rows(const float *from, ptrdiff_t from_stride, float *to, ptrdiff_t to_stride, int rows, int n) {
+    for (int c = 0; c < rows; c++) std::memmove(to + c * to_stride, from + c * from_stride, size_t(n) * sizeof(float));
+  }
+
+  // A convolution over scratch rows, which go through its history where it looks back.
+  static void convolve(const Conv &conv, const History &past, State &state, const float *x, Row out, int n) {
+    if (!past.stride) return conv.apply(x, kRow, out, kRow, nullptr, 0, n);
+    float *here = past.here(state);
+    copy_rows(x, kRow, here, past.stride, conv.inputs, n);
+    conv.apply(here, past.stride, out, kRow, nullptr, 0, n);
+    past.advance(state, n);
+  }
+
+  void run(const Array &array, State &state, const float *condition, const float *from, bool first, int n) const {
+    const Kernels &k = kernels();
+    float *const base = state.data.data();
+    float *const x = base + x_, *const head = base + head_, *const z = base + z_, *const other = base + other_;
+    float *const film = base + film_;
+    const int channels = array.channels, bottleneck = array.bottleneck;
+    // x is kept in the history of the layer that it goes into, except where a FiLM stands between.
+    const auto place = [&](size_t l) -> std::pair<float *, ptrdiff_t> {
+      if (l < array.layers.size() && !array.layers[l].conv_pre.active())
+        return {array.layers[l].past.here(state), array.layers[l].past.stride};
+      return {x, kRow};
+    };
+    auto [here, stride] = place(0);
+    array.rechannel.apply(from, kRow, here, stride, nullptr, 0, n);
+    for (size_t l = 0; l < array.layers.size(); l++) {
+      const Layer &layer = array.layers[l];
+      const int rows = layer.conv.outputs;
+      const float *conv_in = here;
+      if (layer.conv_pre.active()) {
+        copy_rows(x, kRow, z, kRow, channels, n);
+        layer.conv_pre.apply(z, condition, film, n);
+        float *history = layer.past.here(state);
+        copy_rows(z, kRow, history, layer.past.stride, channels, n);
+        conv_in = history;
+      }
+      layer.conv.apply(conv_in, layer.past.stride, z, kRow, nullptr, 0, n, condition);
+      if (!layer.mixed) {
+        if (layer.conv_post.active()) layer.conv_post.apply(z, condition, film, n);
+        const float *mixed_in = condition;
+        if (layer.mixin_pre.active()) {
+          float *modulated = film + ptrdiff_t(layer.mixin_pre.rows()) * kRow;
+          copy_rows(condition, kRow, modulated, kRow, array.condition, n);
+          layer.mixin_pre.apply(modulated, condition, film, n);
+          mixed_in = modulated;
+        }
+        layer.mixin.apply(mixed_in, kRow, other, kRow, nullptr, 0, n);
+        if (layer.mixin_post.active()) layer.mixin_post.apply(other, condition, film, n);
+        k.add(z, kRow, other, kRow, rows, n);
+      }
+      if (layer.activation_pre.active()) layer.activation_pre.apply(z, condition, film, n);
+      if (layer.gating == Gating::none) {
+        layer.activation.apply(z, kRow, bottleneck, n);
+      } else {
+        float *const gate = z + ptrdiff_t(bottleneck) * kRow;
+        layer.secondary.apply(gate, kRow, bottleneck, n);
+        if (layer.gating == Gating::gated) {
+          layer.activation.apply(z, kRow, bottleneck, n);
+          k.multiply(z, kRow, gate, kRow, bottleneck, n);
+        } else {  // g·f(z) + (1 - g)·z = z + g·(f(z) - z)
+          copy_rows(z, kRow, other, kRow, bottleneck, n);
+          layer.activation.apply(other, kRow, bottleneck, n);
+          for (int c = 0; c < bottleneck; c++)
+            for (int i = 0; i < n; i++) {
+              const ptrdiff_t at = ptrdiff_t(c) * kRow + i;
+              z[at] += gate[at] * (other[at] - z[at]);
+            }
+        }
+      }
+      if (layer.activation_post.active()) layer.activation_post.apply(z, condition, film, n);
+
+      const float *skip = z;
+      if (array.has_head1x1) {
+        layer.head1x1.apply(z, kRow, other, kRow, nullptr, 0, n);
+        if (layer.head1x1_post.active()) layer.head1x1_post.apply(other, condition, film, n);
+        skip = other;
+      }
+      if (first) copy_rows(skip, kRow, head, kRow, array.head_rows, n);
+      else k.add(head, kRow, skip, kRow, array.head_rows, n);
+      first = false;
+
+      const auto [next, next_stride] = place(l + 1);
+      const bool needed = l + 1 < array.layers.size() || &array != &arrays_.back();
+      if (needed && !array.has_layer1x1) {
+        copy_rows(here, stride, next, next_stride, channels, n);
+        k.add(next, next_stride, z, kRow, channels, n);
+      } else if (needed && layer.layer1x1_post.active()) {
+        layer.layer1x1.apply(z, kRow, other, kRow, nullptr, 0, n);
+        layer.layer1x1_post.apply(other, condition, film, n);
+        copy_rows(here, stride, next, next_stride, channels, n);
+        k.add(next, next_stride, other, kRow, channels, n);
+      } else if (needed) {
+        layer.layer1x1.apply(z, kRow, next, next_stride, here, stride, n);
+      }
+      layer.past.advance(state, n);
+      here = next, stride = next_stride;
+    }
+    convolve(array.head, array.head_past, state, head, z, n);
+    copy_rows(z, kRow, head, kRow, array.head.outputs, n);
   }
 };
 
 }  // namespace
 
-std::shared_ptr<AmpModel> read_wavenet(const Json &file) { return std::make_shared<WaveNet>(file); }
+std::unique_ptr<Net> read_wavenet(const Json &config, Weights weights, const std::vector<int> &channels) {
+  return std::make_unique<WaveNet>(config, std::move(weights), channels);
+}
 
 }  // namespace neurig

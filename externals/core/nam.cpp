@@ -1,0 +1,144 @@
+// Reads NAM's files (neural-amp-modeler, versions 0.5 to 0.7): one network, or several sizes of one amp.
+#include <algorithm>
+#include <cmath>
+
+#include "net.h"
+
+namespace neurig {
+namespace {
+
+double rate_of(const Json &file) {
+  const auto found = file.find("sample_rate");
+  if (found == file.end() || found->is_null()) return 48000;
+  return number(file, "sample_rate", "the file", 1000, 1e6);
+}
+
+// A network as an amp: its first input is the signal, any further ones are knobs; its first output is heard.
+class NetAmp : public AmpModel {
+ public:
+  NetAmp(std::unique_ptr<Net> net, double model_rate) : net_(std::move(net)) {
+    rate = model_rate;
+    for (int i = 1; i < net_->inputs; i++) params.push_back({"input " + std::to_string(i + 1)});
+    Layout layout;
+    in_ = layout.rows(net_->inputs), out_ = layout.rows(net_->outputs);
+    net_->lay_out(layout);
+    State fresh = layout.zeros();
+    net_->start(fresh);
+    info["macs"] = net_->macs;
+    info["receptive_field"] = nullptr;  // where it remembers for ever
+    if (net_->memory >= 0) info["receptive_field"] = net_->memory + 1;
+    // A recurrent network takes half a second, as NAM's own engine does; a huge one less, so that loading ends.
+    const int64_t limit = int64_t(2e9) / std::max<int64_t>(net_->macs, 1);
+    prewarm(std::move(fresh), net_->memory >= 0 ? net_->memory + 1 : std::min(int64_t(rate / 2), limit));
+  }
+
+  void process(State &state, const float *knobs, const float *in, float *out, int n) const override {
+    float *const rows = state.data.data() + in_, *const result = state.data.data() + out_;
+    std::copy_n(in, n, rows);
+    for (int i = 1; i < net_->inputs; i++) std::fill_n(rows + ptrdiff_t(i) * kRow, n, knobs[i - 1]);
+    net_->process(state, rows, result, n);
+    std::copy_n(result, n, out);
+  }
+
+ private:
+  std::unique_ptr<Net> net_;
+  int in_ = 0, out_ = 0;
+};
+
+// The numbers of channels that each layer array of a slimmable WaveNet may have; only its own where it is not slimmable.
+std::vector<std::vector<int>> allowed_channels(const Json &config) {
+  std::vector<std::vector<int>> allowed;
+  const Json &list = field(config, "layers", "config");
+  if (!list.is_array()) throw Error("config.layers must be a list of layer arrays");
+  for (const Json &array : list) {
+    const std::string where = "config.layers[" + std::to_string(allowed.size()) + "]";
+    const int channels = int(integer(array, "channels", where, 1, kMaxChannels));
+    allowed.push_back({channels});
+    if (!array.contains("slimmable") || !array["slimmable"].is_object()) continue;
+    const std::string place = where + ".slimmable";
+    const std::string method = text(array["slimmable"], "method", place);
+    if (method != "slice_channels_uniform") throw Error(place + ".method \"" + method + "\" is not known");
+    const Json &kwargs = field(array["slimmable"], "kwargs", place);
+    if (!kwargs.contains("allowed_channels")) continue;
+    allowed.back() = integers(kwargs, "allowed_channels", place + ".kwargs", 1, channels);
+    const std::vector<int> &list_here = allowed.back();
+    if (!std::is_sorted(list_here.begin(), list_here.end()) || list_here.back() != channels)
+      throw Error(place + ".allowed_channels must rise to the array's channels");
+  }
+  return allowed;
+}
+
+std::shared_ptr<AmpModel> read_slimmable(const Json &file, double rate) {
+  const Json &config = field(file, "config", "the file");
+  const Weights weights(file);
+  const auto allowed = allowed_channels(config);
+  std::vector<double> bounds;  // where one array or another takes its next number of channels
+  for (const auto &list : allowed)
+    for (size_t i = 1; i < list.size(); i++) bounds.push_back(double(i) / double(list.size()));
+  std::sort(bounds.begin(), bounds.end());
+  bounds.erase(std::unique(bounds.begin(), bounds.end()), bounds.end());
+  if (bounds.size() > 64) throw Error("the model has more than 64 sizes");
+
+  const auto at = [&](double size) {
+    std::vector<int> channels;
+    for (const auto &list : allowed) channels.push_back(list[std::min(size_t(size * double(list.size())), list.size() - 1)]);
+    return std::make_shared<NetAmp>(read_wavenet(config, weights, channels), rate);
+  };
+  auto amp = std::make_shared<NetAmp>(read_wavenet(config, weights), rate);
+  double low = 0;
+  for (const double bound : bounds) {
+    amp->slimmer.push_back({bound, at((low + bound) / 2)});
+    low = bound;
+  }
+  return amp;
+}
+
+std::shared_ptr<AmpModel> read_container(const Json &file) {
+  const Json &list = field(field(file, "config", "the file"), "submodels", "config");
+  if (!list.is_array() || list.empty() || list.size() > 64) throw Error("config.submodels must be a list of 1 to 64 models");
+  std::vector<AmpModel::Size> sizes;
+  for (const Json &entry : list) {
+    const std::string where = "config.submodels[" + std::to_string(sizes.size()) + "]";
+    const double below = number(entry, "max_value", where, 0, 1e6);
+    if (!sizes.empty() && below <= sizes.back().below) throw Error(where + ".max_value must be larger than the one before");
+    const Json &inner = field(entry, "model", where);
+    if (text(inner, "architecture", where + ".model") == "SlimmableContainer") throw Error(where + ".model is a container itself");
+    try {
+      sizes.push_back({below, read_nam(inner)});
+    } catch (const Error &error) {
+      throw Error("in " + where + ": " + error.what());
+    }
+    if (sizes.back().model->rate != sizes.front().model->rate) throw Error(where + " has another sample rate than the first");
+  }
+  // The largest is the amp, the others its slimmer versions.
+  auto amp = std::const_pointer_cast<AmpModel>(sizes.back().model);
+  sizes.pop_back();
+  amp->slimmer = std::move(sizes);
+  return amp;
+}
+
+}  // namespace
+
+std::unique_ptr<Net> read_net(const Json &file) {
+  const std::string architecture = text(file, "architecture", "the file");
+  const Json &config = field(file, "config", "the file");
+  if (architecture == "WaveNet") return read_wavenet(config, Weights(file));
+  if (architecture == "ConvNet") return read_convnet(config, Weights(file));
+  if (architecture == "LSTM") return read_lstm(config, Weights(file));
+  throw Error("its architecture is \"" + architecture + "\"; WaveNet, ConvNet, LSTM, Linear, SlimmableContainer and MDRNN are known");
+}
+
+std::shared_ptr<AmpModel> read_nam(const Json &file) {
+  const std::string architecture = text(file, "architecture", "the file");
+  const double rate = rate_of(file);
+  std::shared_ptr<AmpModel> amp;
+  if (architecture == "SlimmableContainer") amp = read_container(file);
+  else if (architecture == "WaveNet") amp = read_slimmable(file, rate);
+  else if (architecture == "Linear") amp = read_linear(file), amp->rate = rate;
+  else amp = std::make_shared<NetAmp>(read_net(file), rate);
+  if (file.contains("weights") && !file["weights"].empty()) amp->info["weights"] = file["weights"].size();
+  if (!amp->slimmer.empty()) amp->info["sizes"] = amp->slimmer.size() + 1;
+  return amp;
+}
+
+}  // namespace neurig

@@ -1,0 +1,96 @@
+#include "net.h"
+
+namespace neurig {
+
+void History::lay_out(Layout &layout, int channels_, int64_t look_) {
+  channels = channels_;
+  const int64_t capacity = 2 * look_ + 16 * kBlock;
+  // Rows a multiple of 4 KiB apart would compete for the same cache lines.
+  int64_t rows = (capacity + kPad + 15) / 16 * 16;
+  while (rows / 16 % 4 != 1) rows += 16;
+  at_ = layout.place(rows * channels);
+  look = int(look_), capacity_ = int(capacity), stride = int(rows);
+  // Moving the past to the front takes time: histories that start at different places don't do it in the same block.
+  head_ = layout.heads();
+  layout.head(look + head_ % ((capacity_ - look) / kBlock) * kBlock);
+}
+
+float *History::here(State &state) const {
+  float *const rows = state.data.data() + at_;
+  int &head = state.heads[size_t(head_)];
+  if (head + kBlock > capacity_) {
+    for (int c = 0; c < channels; c++)
+      std::memmove(rows + ptrdiff_t(c) * stride, rows + ptrdiff_t(c) * stride + head - look, size_t(look) * sizeof(float));
+    head = look;
+  }
+  return rows + head;
+}
+
+Conv::Conv(int inputs_, int outputs_, int kernel_, int dilation_, int groups_, bool bias_, const std::string &where)
+    : inputs(inputs_), outputs(outputs_), kernel(kernel_), dilation(dilation_), groups(groups_), has_bias(bias_) {
+  if (kernel > kMaxKernel) throw Error(where + ": a kernel of " + std::to_string(kernel) + " is longer than " + std::to_string(kMaxKernel));
+  if (groups < 1 || inputs % groups || outputs % groups)
+    throw Error(where + ": " + std::to_string(inputs) + " and " + std::to_string(outputs) + " channels do not divide into " + std::to_string(groups) + " groups");
+}
+
+void Conv::read(Weights &weights) {
+  dense.assign(size_t(outputs) * inputs * kernel, 0.f);
+  const int in_each = inputs / groups, out_each = outputs / groups;
+  for (int o = 0; o < outputs; o++)
+    for (int i = 0; i < in_each; i++)
+      for (int tap = 0; tap < kernel; tap++)
+        dense[(size_t(o) * kernel + tap) * inputs + size_t(o / out_each) * in_each + i] = weights.next();
+  if (has_bias) {
+    bias = Floats(size_t(outputs));
+    for (int o = 0; o < outputs; o++) bias[size_t(o)] = weights.next();
+  }
+}
+
+void Conv::slice(int inputs_, int outputs_) {
+  std::vector<float> part(size_t(outputs_) * kernel * inputs_);
+  for (int o = 0; o < outputs_; o++)
+    for (int tap = 0; tap < kernel; tap++)
+      for (int i = 0; i < inputs_; i++)
+        part[(size_t(o) * kernel + tap) * inputs_ + i] = dense[(size_t(o) * kernel + tap) * inputs + i];
+  if (has_bias) {
+    Floats first(static_cast<size_t>(outputs_));
+    for (int o = 0; o < outputs_; o++) first[size_t(o)] = bias[size_t(o)];
+    bias = std::move(first);
+  }
+  dense = std::move(part);
+  inputs = inputs_, outputs = outputs_;
+}
+
+void Conv::absorb(const Conv &mixin) {
+  const size_t mine = size_t(kernel) * inputs, width = mine + size_t(mixin.inputs);
+  std::vector<float> both(size_t(outputs) * width);
+  for (size_t o = 0; o < size_t(outputs); o++) {
+    for (size_t i = 0; i < mine; i++) both[o * width + i] = dense[o * mine + i];
+    for (size_t i = 0; i < size_t(mixin.inputs); i++) both[o * width + mine + i] = mixin.dense[o * size_t(mixin.inputs) + i];
+  }
+  dense = std::move(both);
+  mixed = mixin.inputs;
+}
+
+void Conv::pack() {
+  const int width = kernel * inputs + mixed;
+  packed = Floats(size_t(outputs) * width);
+  pack_affine(packed.data(), outputs, width, [&](int o, int i) { return dense[size_t(o) * width + i]; });
+  dense = {};
+}
+
+void Conv::apply(const float *x, ptrdiff_t x_stride, Row out, ptrdiff_t out_stride, const float *add, ptrdiff_t add_stride,
+                 int n, const float *mixin) const {
+  Source sources[kMaxKernel + 1];
+  for (int tap = 0; tap < kernel; tap++) sources[tap] = {x - ptrdiff_t(kernel - 1 - tap) * dilation, x_stride, inputs};
+  sources[kernel] = {mixin, kRow, mixed};
+  kernels().affine(out, out_stride, outputs, packed.data(), bias.data(), add, add_stride, sources, kernel + (mixed > 0), n);
+}
+
+void Film::apply(Row x, const float *condition, Row scratch, int n) const {
+  map_.apply(condition, kRow, scratch, kRow, nullptr, 0, n);
+  kernels().multiply(x, kRow, scratch, kRow, channels_, n);
+  if (shift_) kernels().add(x, kRow, scratch + ptrdiff_t(channels_) * kRow, kRow, channels_, n);
+}
+
+}  // namespace neurig
