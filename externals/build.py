@@ -87,6 +87,7 @@ def is_newer(target: Path, sources: list[Path]) -> bool:
 def compile_objects(sources: list[Path], kind: str, include: list[str] = [], macros: list[str] = []) -> list[Path]:
     """Compiles what has changed; returns the objects. `kind` keeps those of different macros apart."""
     headers = [*HERE.glob("*/*.h"), *HERE.glob("*/*.inl"), Path(__file__), ROOT / "pyproject.toml"]
+    driver = compiler()
 
     def one(source: Path) -> Path:
         target = OBJECTS / kind / (source.name + ".o")
@@ -94,7 +95,7 @@ def compile_objects(sources: list[Path], kind: str, include: list[str] = [], mac
             target.parent.mkdir(parents=True, exist_ok=True)
             paths = [f"-I{folder}" for folder in [*INCLUDE, *include]]
             print("compiling", source.relative_to(ROOT), f"({kind})", flush=True)
-            command = [*compiler(), *COMPILE, *macros, *paths, "-c", str(source), "-o", str(target)]
+            command = [*driver, *COMPILE, *macros, *paths, "-c", str(source), "-o", str(target)]
             subprocess.run(command, check=True)
         return target
 
