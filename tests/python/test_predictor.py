@@ -20,8 +20,8 @@ def _frames(count: int, dimension: int, seed: int = 0) -> np.ndarray:
 
 
 def _equal(found: np.ndarray, reference: np.ndarray) -> bool:
-    """To within 1e-4. Some sigmas are beyond 300, where the references themselves, in float32, are 9e-5 from exact: there
-    the order of a sum decides, so a millionth of the value is allowed on top."""
+    """To within 1e-4. Some sigmas are beyond 300, where the references themselves, in float32, are 9e-5 from exact: the
+    order of a sum decides there, so a millionth of the value is allowed on top."""
     return np.allclose(found, reference, rtol=1e-6, atol=1e-4)
 
 
