@@ -126,6 +126,13 @@ Rig {
 		}, onError)
 	}
 
+	// action gets the names under which rigs have been saved
+	states { |action, onError|
+		this.prRequest('/rig/list', [\states], { |lines|
+			(action ? { this.prPostLines(lines) }).value(lines.collect { |line| line[1] })
+		}, onError)
+	}
+
 	ping { |action, onError|
 		this.prRequest('/rig/ping', [], action ? { |version|
 			"neurig % answers at %:%".format(version, addr.ip, addr.port).postln
@@ -176,33 +183,33 @@ Rig {
 		case
 		{ address == '/rig/done' } {
 			request = this.prTake(values[0]) ?? { ^this };
-			if(request.address == '/rig/list') { values = [values[0], request.lines.asArray] };
-			request.action.value(*values.drop(1))
+			if(request[\address] == '/rig/list') { values = [values[0], request[\lines].asArray] };
+			request[\action].value(*values.drop(1))
 		}
 		{ address == '/rig/error' } {
 			request = this.prTake(values[0]) ?? { ^this };
 			this.prFail(request, values[1], values[2].asString)
 		}
 		{ address == '/rig/list' } {
-			requests.detect { |request| request.address == '/rig/list' } !? { |request| request.lines.add(values) }
+			requests.detect { |request| request[\address] == '/rig/list' } !? { |request| request[\lines].add(values) }
 		}
 		{
-			request = requests.detect { |request| request.address == address and: { request.arguments.isEmpty } };
-			request !? { requests.remove(request); request.action.value(*values) };
+			request = requests.detect { |request| request[\address] == address and: { request[\arguments].isEmpty } };
+			request !? { requests.remove(request); request[\action].value(*values) };
 			subscriptions[address].value(*values)
 		}
 	}
 
 	// the request that is answered: the server answers those to one address in their order
 	prTake { |address|
-		var request = requests.detect { |request| request.address == address };
+		var request = requests.detect { |request| request[\address] == address };
 		request !? { requests.remove(request) };
 		^request
 	}
 
 	prFail { |request, code, text|
-		"Rig: % % failed: %".format(request.address, request.arguments.join(" "), text).error;
-		request.onError.value(code, text)
+		"Rig: % % failed: %".format(request[\address], request[\arguments].join(" "), text).error;
+		request[\onError].value(code, text)
 	}
 
 	prPostLines { |lines|

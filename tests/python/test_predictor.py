@@ -19,6 +19,12 @@ def _frames(count: int, dimension: int, seed: int = 0) -> np.ndarray:
     return random.uniform(0, 1, (count, dimension)).astype(np.float32)
 
 
+def _equal(found: np.ndarray, reference: np.ndarray) -> bool:
+    """To within 1e-4. Some sigmas are beyond 300, where the references themselves, in float32, are 9e-5 from exact: the
+    order of a sum decides there, so a millionth of the value is allowed on top."""
+    return np.allclose(found, reference, rtol=1e-6, atol=1e-4)
+
+
 @pytest.mark.parametrize("sizes", [(3, 8, 2, 4), (2, 1, 1, 1), (9, 33, 3, 5), (4, 64, 2, 5)])
 def test_steps_follow_the_equations(tmp_path: Path, sizes: tuple[int, int, int, int]) -> None:
     model = Mdrnn(*sizes)
@@ -41,9 +47,9 @@ def test_reference_steps(data: Path, dimension: int, kind: str) -> None:
     for step, frame in enumerate(golden["inputs"]):
         predictor.condition(frame)
         mus, sigmas, logits = predictor.mixture()
-        assert np.abs(mus - golden["mus"][step]).max() < 1e-4
-        assert np.abs(sigmas - golden["sigmas"][step]).max() < 1e-4
-        assert np.abs(logits - golden["pi_logits"][step]).max() < 1e-4
+        assert _equal(mus, golden["mus"][step])
+        assert _equal(sigmas, golden["sigmas"][step])
+        assert _equal(logits, golden["pi_logits"][step])
 
 
 def test_reference_steps_through_the_command(data: Path, command: Command, tmp_path: Path) -> None:
@@ -57,7 +63,7 @@ def test_reference_steps_through_the_command(data: Path, command: Command, tmp_p
         for key in ("mus", "sigmas", "pis"):
             found = np.array([answer[key] for answer in answers])
             assert found.shape == golden[key].shape
-            assert np.abs(found - golden[key]).max() < 1e-4
+            assert _equal(found, golden[key])
 
 
 def test_the_same_seed_gives_the_same_performance(mdrnn_file: Path) -> None:

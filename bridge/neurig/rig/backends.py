@@ -1,0 +1,211 @@
+"""Where the sound goes: JACK, a sound card through PortAudio, or nowhere, but in time. For the audio process.
+
+pyo ends its process where a device is missing, so each backend is looked for before pyo opens it.
+"""
+
+import ctypes
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pyo64 as pyo
+
+CLIENT = "neurig"  # to JACK; it adds a number where there is one of that name already
+_WAKE = 0.005  # seconds: the clock computes so much at once
+
+
+class Unavailable(Exception):
+    """A backend that cannot be used now; the message is the reason, in plain words."""
+
+
+@dataclass
+class Opened:
+    """A running pyo server.
+
+    :ivar backend: jack, portaudio or clock
+    :ivar why: this one, in plain words
+    :ivar rate: Hz
+    :ivar block: frames
+    :ivar clock: what drives the server, where no hardware does
+    """
+
+    server: Any
+    backend: str
+    why: str
+    rate: int
+    block: int
+    inputs: int
+    outputs: int
+    clock: "Clock | None" = None
+
+
+class Clock:
+    """Drives pyo's ``manual`` server in time."""
+
+    def __init__(self, server: Any, rate: int, block: int) -> None:
+        self._server = server
+        self._period = block / rate
+        self._thread = threading.Thread(target=self._run, name="clock", daemon=True)
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        blocks = max(1, round(_WAKE / self._period))
+        due = time.monotonic()
+        while not self._stop.is_set():
+            for _ in range(blocks):
+                self._server.process()
+            due += blocks * self._period
+            wait = due - time.monotonic()
+            if wait > 0:
+                time.sleep(wait)
+            elif wait < -0.25:  # the machine slept, or is too slow: time that is lost is not caught up with
+                due = time.monotonic()
+
+
+def open_backend(wanted: str, settings: dict[str, Any], crashed: list[str], fall_back: bool, trying: Any) -> Opened:
+    """Opens the wanted backend, or (``auto``) the first of jack, portaudio and clock that is there.
+
+    :param settings: those of ``[audio]`` in a config file
+    :param crashed: backends that did not survive being opened
+    :param fall_back: take the clock where the wanted backend has gone away
+    :param trying: is called with a backend's name before it is opened
+    :raises Unavailable: where the wanted backend is not there
+    """
+    reasons = []
+    for name in ("jack", "portaudio", "clock") if wanted == "auto" else (wanted, "clock") if fall_back else (wanted,):
+        try:
+            if name in crashed:
+                raise Unavailable({"jack": "JACK did not answer", "portaudio": "the sound card could not be opened"}
+                                  .get(name, f"{name} did not start"))
+            trying(name)
+            opened = {"jack": _open_jack, "portaudio": _open_portaudio, "clock": _open_clock}[name](settings)
+        except Unavailable as problem:
+            reasons.append(str(problem))
+        else:
+            if reasons:
+                opened.why = f"{opened.why}, because {' and '.join(reasons)}"
+            return opened
+    raise Unavailable(" and ".join(reasons))
+
+
+def _boot(backend: str, why: str, rate: int, block: int, inputs: int, outputs: int, prepare: Any = None,
+          audio: str = "") -> Opened:
+    server = pyo.Server(sr=rate, nchnls=outputs, ichnls=max(inputs, 1), buffersize=block, duplex=int(inputs > 0),
+                        audio=audio or backend, jackname=CLIENT)
+    server.setVerbosity(1)
+    server.deactivateMidi()
+    if prepare:
+        prepare(server)
+    server.boot()
+    if not server.getIsBooted():
+        raise Unavailable(f"{backend} could not be opened")
+    return Opened(server, backend, why, int(server.getSamplingRate()), int(server.getBufferSize()), inputs, outputs)
+
+
+def _open_clock(settings: dict[str, Any]) -> Opened:
+    opened = _boot("clock", "a clock, without sound", settings["rate"], settings["block"], settings["inputs"],
+                   settings["outputs"], audio="manual")
+    opened.clock = Clock(opened.server, opened.rate, opened.block)
+    return opened
+
+
+def _open_portaudio(settings: dict[str, Any]) -> Opened:
+    with _quiet():  # ALSA writes a page where there is no card
+        device, source = pyo.pa_get_default_output(), pyo.pa_get_default_input()
+        outputs = pyo.pa_get_output_max_channels(device) if device >= 0 else 0
+        inputs = pyo.pa_get_input_max_channels(source) if source >= 0 else 0
+    if outputs <= 0:
+        raise Unavailable("no sound card was found")
+    return _boot("portaudio", "the sound card", settings["rate"], settings["block"], min(inputs, settings["inputs"]),
+                 min(outputs, settings["outputs"]))
+
+
+def _open_jack(settings: dict[str, Any]) -> Opened:
+    found = find_jack()
+    if found is None:
+        raise Unavailable("no JACK server is running")
+
+    def prepare(server: Any) -> None:
+        # pyo's own way of connecting reads past its ports where the card has more channels than the rig.
+        server.setJackAuto(False, False)
+        if settings["connect"]:
+            for ports, count, connect in (
+                (found.captures, settings["inputs"], server.setJackAutoConnectInputPorts),
+                (found.playbacks, settings["outputs"], server.setJackAutoConnectOutputPorts),
+            ):
+                if ports and count:
+                    connect([ports[channel : channel + 1] for channel in range(count)])
+
+    return _boot("jack", "JACK", found.rate, found.block, settings["inputs"], settings["outputs"], prepare)
+
+
+@dataclass
+class Jack:
+    """What a running JACK server has."""
+
+    rate: int
+    block: int
+    captures: list[str]
+    playbacks: list[str]
+
+
+_NO_START = 0x01  # JackNoStartServer
+_IS_INPUT, _IS_OUTPUT, _IS_PHYSICAL = 0x1, 0x2, 0x4
+_AUDIO = b"32 bit float mono audio"
+_message = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
+_say_nothing = _message(lambda text: None)
+
+
+def find_jack() -> Jack | None:
+    """The JACK server that is running (the environment's ``JACK_DEFAULT_SERVER``), or ``None``."""
+    os.environ["JACK_NO_START_SERVER"] = "1"  # also for pyo's own client
+    try:
+        jack = ctypes.CDLL("libjack.so.0")
+    except OSError:
+        return None
+    jack.jack_client_open.restype = ctypes.c_void_p
+    jack.jack_get_ports.restype = ctypes.POINTER(ctypes.c_char_p)
+    jack.jack_set_error_function(_say_nothing)
+    jack.jack_set_info_function(_say_nothing)
+    status = ctypes.c_int()
+    client = jack.jack_client_open(f"{CLIENT}-{os.getpid()}-looks".encode(), _NO_START, ctypes.byref(status))
+    if not client:
+        return None
+    client = ctypes.c_void_p(client)
+    try:
+        return Jack(jack.jack_get_sample_rate(client), jack.jack_get_buffer_size(client),
+                    _ports(jack, client, _IS_OUTPUT), _ports(jack, client, _IS_INPUT))
+    finally:
+        jack.jack_client_close(client)
+
+
+def _ports(jack: Any, client: Any, direction: int) -> list[str]:
+    found = jack.jack_get_ports(client, None, _AUDIO, ctypes.c_ulong(direction | _IS_PHYSICAL))
+    names = []
+    if found:
+        while found[len(names)] is not None:
+            names.append(found[len(names)].decode())
+        jack.jack_free(found)
+    return names
+
+
+class _quiet:
+    """Sends what libraries write to standard error nowhere."""
+
+    def __enter__(self) -> None:
+        self._kept = os.dup(2)
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+
+    def __exit__(self, *_: object) -> None:
+        os.dup2(self._kept, 2)
+        os.close(self._kept)

@@ -1,0 +1,247 @@
+"""[neuralamp~] in real Pd: the same samples as in Python, and what it answers to whatever is sent to it."""
+
+import random
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import neurig
+import numpy as np
+import pytest
+from neurig.files import share
+from numpy.typing import NDArray
+from pd.render import Patch, complaints, render, run, talk
+
+AmpFile = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def noise() -> NDArray[np.float32]:
+    return np.random.default_rng(1).normal(0, 0.1, 12000).astype(np.float32)
+
+
+# ---- Sound ----------------------------------------------------------------------------------------------------------
+
+
+def offline(model: Path, x: NDArray[np.float32], rate: int, silence: int = 0) -> NDArray[np.float32]:
+    """What Python makes of the signal, after so many samples of silence."""
+    instance = neurig.load(model).instance(rate)
+    instance.process(np.zeros(silence, np.float32))
+    return instance.process(x)
+
+
+@pytest.mark.parametrize("block", [1, 64, 1024])
+@pytest.mark.parametrize("rate", [44100, 48000, 96000])
+def test_sounds_as_in_python(noise: NDArray[np.float32], rate: int, block: int) -> None:
+    model = share("models", "crunch.nam")
+    expected = offline(model, noise, rate, silence=max(0, block - 64))
+    assert np.abs(expected).max() > 0.01
+    np.testing.assert_allclose(render(f"neuralamp~ {model}", noise, rate, block=block), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["BossWN-standard.nam", "BossWN-nano.nam", "BossLSTM-1x16.nam", "linear_10.nam"])
+def test_every_family_sounds_as_in_python(data: Path, noise: NDArray[np.float32], name: str) -> None:
+    model = data / "amps" / name
+    np.testing.assert_allclose(render(f"neuralamp~ {model}", noise), offline(model, noise, 48000), rtol=0, atol=1e-6)
+
+
+def test_quality_of_rate_conversion_is_that_of_the_flag(noise: NDArray[np.float32], amp_file: AmpFile) -> None:
+    model = amp_file()
+    for quality in (0, 2):
+        expected = neurig.load(model).instance(44100, quality).process(noise)
+        np.testing.assert_allclose(render(f"neuralamp~ -q {quality} {model}", noise, 44100), expected, rtol=0, atol=1e-6)
+
+
+def test_gains_and_bypass(amp_file: AmpFile) -> None:
+    ones = np.ones(9600, np.float32)
+    y = render(f"neuralamp~ {amp_file()}", ones, messages=[(50, "gain 20"), (100, "out -20"), (150, "bypass 1")])
+    assert y[2300] == pytest.approx(0.5)
+    assert y[4700] == pytest.approx(5, rel=1e-5)
+    assert y[7100] == pytest.approx(0.5, rel=1e-5)
+    assert y[-1] == 1
+    assert np.abs(np.diff(y)).max() < 0.05  # it glides
+
+
+def test_without_a_model_it_is_silent() -> None:
+    assert not render("neuralamp~", np.ones(1000, np.float32)).any()
+
+
+def test_the_next_model_is_crossfaded_to(amp_file: AmpFile) -> None:
+    first, second = amp_file(), amp_file("double.nam", 2)
+    messages = [(0, "async 0"), (50, f"load {second}"), (150, "unload")]
+    y = render(f"neuralamp~ -xfade 10 {first}", np.ones(9600, np.float32), messages=messages)
+    changes = np.flatnonzero(np.diff(y)) / 48
+    assert y[0] == 0.5 and y[4800] == 2 and y[-1] == 0
+    assert changes[0] == pytest.approx(50, abs=1.5) and changes[-1] == pytest.approx(160, abs=1.5)
+    assert np.count_nonzero((changes > 65) & (changes < 145)) == 0
+    assert np.abs(np.diff(y)).max() < 0.01
+
+
+@pytest.mark.parametrize("content", [None, "", "{", '{"architecture": "Marshall", "config": {}, "weights": []}'])
+def test_a_failed_load_keeps_what_played(amp_file: AmpFile, tmp_path: Path, content: str | None) -> None:
+    bad = tmp_path / "bad.nam"
+    if content is not None:
+        bad.write_text(content)
+    patch = f"neuralamp~ {amp_file()}"
+    failed = talk(patch, ["async 0", f"load {bad}", "bang"], outlets=[1])
+    assert len(complaints(failed[2])) == 2  # one in the console, one from the outlet
+    assert failed[2][0].startswith(f"error: neuralamp~: {bad}: ")
+    assert failed[2][1].startswith(f"out 1: error {bad} ")
+    assert failed[3][0] == f"out 1: loaded {amp_file()}"
+
+
+# ---- Files ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["plain.nam", "two words.nam", "take 2 of 3.nam", "in/a folder/7.nam", "äöü.nam"])
+@pytest.mark.parametrize("extension", ["", ".nam"])
+def test_names_of_files(amp_file: AmpFile, tmp_path: Path, name: str, extension: str) -> None:
+    path = amp_file(name)
+    typed = name.removesuffix(".nam") + extension
+    told = talk(f"neuralamp~ {typed}", ["bang", "unload", "async 0", f"load {typed}"], outlets=[1], folder=tmp_path)
+    assert not any(map(complaints, told))
+    loaded = [f"out 1: loaded {path}".replace(" ", "\\ ").replace("1:\\ loaded\\ ", "1: loaded ").replace("out\\ ", "out ")]
+    assert told[1][:1] == told[4][:1] == loaded
+
+
+def test_home_folder(amp_file: AmpFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = amp_file("home/at-home.nam")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    told = talk("neuralamp~ ~/at-home", ["bang"], outlets=[1])
+    assert told[1][0] == f"out 1: loaded {path}"
+
+
+def test_paths_of_declare_and_patches_opened_by_relative_names(
+    amp_file: AmpFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = amp_file("declared/by-the-patch.nam")
+    (tmp_path / "test.pd").write_text(
+        "#N canvas 0 0 450 300 12;\n#X declare -path declared;\n#X obj 10 10 declare -path declared;\n"
+        "#X obj 10 40 loadbang;\n#X msg 10 70 bang \\, \\; pd quit;\n#X obj 10 100 neuralamp~ by-the-patch;\n"
+        "#X obj 10 130 print out;\n#X connect 1 0 2 0;\n#X connect 2 0 3 0;\n#X connect 3 1 4 0;\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    console = run(Path("test.pd"))
+    assert console[0] == f"out: loaded {path}"
+
+
+# ---- Messages -------------------------------------------------------------------------------------------------------
+
+
+def test_information_comes_in_its_order(amp_file: AmpFile) -> None:
+    path = amp_file("told.nam", loudness=-18.5)
+    expected = [f"out 1: loaded {path}", "out 1: arch Linear", "out 1: samplerate 48000 44100",
+                f"out 1: latency {neurig.load(path).instance(44100).latency}", "out 1: loudness -18.5", "out 1: params"]
+    told = talk("neuralamp~", ["bang", "async 0", f"load {path}", "bang", "unload"], outlets=[1])
+    assert told == [[], ["out 1: unloaded"], [], expected, expected, ["out 1: unloaded"]]
+
+
+def test_print_says_what_is_loaded(amp_file: AmpFile) -> None:
+    path = amp_file()
+    told = talk(f"neuralamp~ -xfade 7 {path}", ["gain 3", "out -4", "bypass 1", "print", "unload", "print"])
+    assert f"neuralamp~: {path}" in told[4]
+    assert any("gain 3 dB, out -4 dB, bypass 1, xfade 7 ms" in line for line in told[4])
+    assert "neuralamp~: nothing is loaded" in told[6]
+
+
+@pytest.mark.parametrize("message, kept", [("gain 1000", "gain 60 dB"), ("out -1000", "out -60 dB"),
+                                           ("xfade -1", "xfade 0 ms"), ("bypass 7", "bypass 1")])
+def test_values_out_of_range_are_clipped(message: str, kept: str) -> None:
+    assert kept in talk("neuralamp~", [message, "print"])[2][-1]
+
+
+@pytest.mark.parametrize("message", [
+    "gain", "gain loud", "out", "out loud", "bypass", "bypass on", "xfade", "xfade long", "async", "async yes", "load",
+    "param", "param 0", "param tone", "param tone high", "param 0 0.5", "param tone 0.5", "drive 11", "symbol crunch",
+    "unload",
+])  # fmt: skip
+def test_wrong_messages_get_one_clear_error(amp_file: AmpFile, message: str) -> None:
+    path = amp_file()
+    told = talk(f"neuralamp~ {path}", [message, "bang"], outlets=[1])
+    if message == "unload":  # the one right message among them: so that this test is seen to notice
+        assert told[1:] == [["out 1: unloaded"], ["out 1: unloaded"]]
+        return
+    assert len(told[1]) == 1 and re.match(r"error: (neuralamp~: |bad arguments for message)", told[1][0]), told[1]
+    assert told[2][0] == f"out 1: loaded {path}"
+
+
+@pytest.mark.parametrize("text", ["-q 3", "-q", "-q good", "-xfade", "-xfade long", "-loud 11"])
+def test_wrong_flags_get_one_clear_error(amp_file: AmpFile, text: str) -> None:
+    path = amp_file()
+    told = talk(f"neuralamp~ {text} -xfade 7 {path}", ["bang"], outlets=[1])
+    assert len(complaints(told[0])) <= 2 and told[0][0].startswith("error: neuralamp~: bad flag: ")
+    if text.split()[-1] not in ("good", "long"):  # a word there begins the name of the file
+        assert told[1][0] == f"out 1: loaded {path}"
+
+
+def test_a_missing_file_leaves_the_object_in_the_patch(amp_file: AmpFile) -> None:
+    path = amp_file()
+    told = talk("neuralamp~ missing", ["async 0", f"load {path}"], outlets=[1])
+    assert told[0] == ["error: neuralamp~: missing: there is no such file in the patch's folder or on Pd's search path"]
+    assert told[2][0] == f"out 1: loaded {path}"
+
+
+def test_a_predictor_is_refused_with_the_name_of_its_object() -> None:
+    told = talk("neuralamp~", ["async 0", f"load {share('models', 'wander.mdrnn')}"])
+    assert len(told[2]) == 1 and "[mdrnn]" in told[2][0]
+
+
+# ---- In the background ----------------------------------------------------------------------------------------------
+
+
+def test_loads_in_the_background_and_the_newest_wins(amp_file: AmpFile) -> None:
+    paths = [amp_file(f"{number}.nam", number) for number in range(1, 9)]
+    burst = ", ".join(f"load {path}" for path in paths)
+    told = talk("neuralamp~", [burst, "bang", f"load {paths[0]}, unload", "bang"], outlets=[1], batch=False, every=300)
+    assert [line for line in told[1] if "loaded" in line] == [f"out 1: loaded {paths[-1]}"]
+    assert told[2][0] == f"out 1: loaded {paths[-1]}"
+    assert told[3] == told[4] == ["out 1: unloaded"]
+
+
+def test_a_failed_load_in_the_background_is_told(amp_file: AmpFile, tmp_path: Path) -> None:
+    path, bad = amp_file(), tmp_path / "bad.nam"
+    bad.write_text("[]")
+    told = talk(f"neuralamp~ {path}", [f"load {bad}", "bang"], outlets=[1], batch=False, every=300)
+    assert told[1][0].startswith(f"error: neuralamp~: {bad}: ") and told[1][1].startswith(f"out 1: error {bad} ")
+    assert told[2][0] == f"out 1: loaded {path}"
+
+
+def test_at_once_overtakes_what_loads_in_the_background(amp_file: AmpFile) -> None:
+    slow, quick = amp_file("slow.nam"), amp_file("quick.nam")
+    told = talk("neuralamp~", [f"load {slow}, async 0, load {quick}", "bang"], outlets=[1], batch=False, every=300)
+    assert [line for line in told[1] if "loaded" in line] == [f"out 1: loaded {quick}"]
+    assert told[2][0] == f"out 1: loaded {quick}"
+
+
+def test_300_times_made_loaded_and_freed_while_it_plays(amp_file: AmpFile, tmp_path: Path) -> None:
+    """In real time, so that loads end in the midst of everything."""
+    draw = random.Random(1)
+    (tmp_path / "bad.nam").write_text('{"architecture": "WaveNet"}')
+    files = [share("models", "crunch.nam"), amp_file(), tmp_path / "bad.nam", tmp_path / "missing.nam"]
+
+    # The stage: a signal, what the amps are told, where they go; cleared and set up anew after every five operations.
+    furnish = ["pd-stage clear", "pd-stage obj 10 10 osc~ 110", "pd-stage obj 90 10 r neurig-amps", "pd-stage obj 10 200 dac~"]
+    script = ["pd dsp 1"]
+    for number in range(300):
+        file = draw.choices(files, [6, 3, 1, 1])[0]
+        if number % 5 == 0:
+            script += furnish
+        if number % 5 < 2:
+            amp = 3 + number % 5  # its number on the stage
+            script.append(f"pd-stage obj 10 {100 + amp} neuralamp~ {draw.choice(['', file])}")
+            script += [f"pd-stage connect {source} 0 {sink} 0" for source, sink in ((0, amp), (1, amp), (amp, 2))]
+        else:
+            script += draw.choices([
+                [f"neurig-amps load {file}"], ["neurig-amps unload"], ["neurig-amps reset"], ["neurig-amps bang"],
+                [f"neurig-amps async {draw.randint(0, 1)}"], [f"neurig-amps xfade {draw.choice([0, 1, 20, 500])}"],
+                ["pd dsp 0", "pd dsp 1"],
+            ], [10, 2, 1, 1, 1, 1, 1])[0]  # fmt: skip
+    steps = "".join(f"{draw.randint(0, 4)} {step};\n" for step in script)
+    (tmp_path / "script.txt").write_text(steps + "20 pd quit;\n")
+    (tmp_path / "stress.pd").write_text(
+        "#N canvas 0 0 450 300 12;\n#N canvas 0 0 450 300 stage 0;\n#X restore 10 10 pd stage;\n#X obj 10 40 loadbang;\n"
+        "#X msg 10 70 read script.txt \\, bang;\n#X obj 10 100 qlist;\n#X connect 1 0 2 0;\n#X connect 2 0 3 0;\n"
+    )
+    console = run(tmp_path / "stress.pd", batch=False)
+    wrong = [line for line in complaints(console) if "bad.nam" not in line and "missing.nam" not in line]
+    assert not wrong, "\n".join(wrong)
