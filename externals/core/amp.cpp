@@ -58,6 +58,7 @@ void Amp::set(int param, float value) {
   if (param < 0 || param > NEURIG_AMP_XFADE || !std::isfinite(value)) return;
   value = std::min(std::max(value, kLow[param]), kHigh[param]);
   if (param == NEURIG_AMP_BYPASS) value = value > 0.5f ? 1.f : 0.f;
+  if (value == params_[param]) return;  // hosts may say so at every block; a glide under way goes on
   params_[param] = value;
   const int samples = started_ ? std::max(1, int(0.02 * rate_)) : 0;
   if (param == NEURIG_AMP_GAIN) gain_.to(from_decibels(value), samples);

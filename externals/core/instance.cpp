@@ -133,6 +133,7 @@ void Instance::process(const float *in, float *out, int n) {
 
 // At the model's rate.
 void Instance::run(const float *in, float *out, int n) {
+  started_ = true;
   float leaving[kBlock];
   if (fade_) sizes_[leaving_].model->process(sizes_[leaving_].state, knobs_.data(), in, leaving, n);
   sizes_[current_].model->process(sizes_[current_].state, knobs_.data(), in, out, n);
@@ -150,6 +151,7 @@ void Instance::run(const float *in, float *out, int n) {
 }
 
 void Instance::reset() {
+  started_ = false;
   fade_ = 0;
   current_ = size_for(slim_);
   sizes_[current_].state.copy(sizes_[current_].model->silent);
@@ -163,7 +165,9 @@ size_t Instance::size_for(float slim) const {
 }
 
 void Instance::set_slim(float size) {
-  if (std::isfinite(size)) slim_ = std::min(std::max(size, 0.f), 1.f);
+  if (!std::isfinite(size)) return;
+  slim_ = std::min(std::max(size, 0.f), 1.f);
+  if (!started_) current_ = size_for(slim_);  // nothing to fade from
 }
 
 void Instance::set_param(int index, float value) {

@@ -60,6 +60,7 @@ class Instance {
   std::vector<Size> sizes_;
   size_t current_ = 0, leaving_ = 0;
   float slim_ = 1;
+  bool started_ = false;
   int fade_ = 0, fade_length_ = 1;  // samples left of the crossfade from `leaving_`, of how many; at the model's rate
   std::vector<float> knobs_;
   std::unique_ptr<RateConverter> converter_;

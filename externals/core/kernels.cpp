@@ -23,10 +23,12 @@ constexpr int kMaxUnits = 1024;
 namespace avx512 {
 #define VL 16
 #define WIDE 2
+#define LAYER_TILE 8
 #define ISA_NAME "AVX-512"
 #include "kernels.inl"
 #undef VL
 #undef WIDE
+#undef LAYER_TILE
 #undef ISA_NAME
 }  // namespace avx512
 #pragma GCC pop_options
@@ -36,10 +38,12 @@ namespace avx512 {
 namespace avx2 {
 #define VL 8
 #define WIDE 1
+#define LAYER_TILE 4
 #define ISA_NAME "AVX2"
 #include "kernels.inl"
 #undef VL
 #undef WIDE
+#undef LAYER_TILE
 #undef ISA_NAME
 }  // namespace avx2
 #pragma GCC pop_options
@@ -49,10 +53,12 @@ namespace avx2 {
 namespace baseline {
 #define VL 4
 #define WIDE 1
+#define LAYER_TILE 4
 #define ISA_NAME "baseline"
 #include "kernels.inl"
 #undef VL
 #undef WIDE
+#undef LAYER_TILE
 #undef ISA_NAME
 }  // namespace baseline
 

@@ -23,8 +23,22 @@ struct Source {
   int channels;
 };
 
+// The commonest layer of a WaveNet, computed in one go; packed by pack_layer:
+//   z = Σ taps + mixin·condition + b, a = f(z), head += a (or = a, in the first), next = x + W·a + b'
+struct WaveNetLayer {
+  int taps, dilation;
+  const float *slopes;  // of leaky_relu, per channel
+  const float *conv, *bias, *out, *out_bias;
+  // The past lies before x. `next` may be null.
+  void (*run)(const WaveNetLayer &layer, const float *x, ptrdiff_t x_stride, const float *condition, float *head, bool first,
+              float *next, ptrdiff_t next_stride, int frames);
+};
+
 struct Kernels {
   const char *name;
+  // What runs a WaveNetLayer; null where there is nothing for these channels or this activation.
+  decltype(WaveNetLayer::run) (*wavenet_layer)(int channels, int taps, Activation activation);
+  int layer_tile;  // outputs that wavenet_layer computes at a time (or all, where there are fewer)
   // out[o][f] = bias[o] + add[o][f] + Σ_s Σ_i w(s, i, o)·source_s[i][f]; bias and add may be null.
   // `w` is packed by pack_affine. Convolution taps, mix-ins and 1×1 layers are all sources of one such sum.
   void (*affine)(float *out, ptrdiff_t out_stride, int outs, const float *w, const float *bias, const float *add,
@@ -57,6 +71,14 @@ template <class Weight> void pack_affine(float *packed, int outs, int inputs, We
       for (int t = 0; t < tile; t++) *packed++ = weight(o + t, i);
     o += tile;
   }
+}
+
+// Packs weights for wavenet_layer: `weight(o, i)` as above.
+template <class Weight> void pack_layer(float *packed, int channels, int inputs, Weight weight) {
+  const int tile = kernels().layer_tile < channels ? kernels().layer_tile : channels;
+  for (int o = 0; o < channels; o += tile)
+    for (int i = 0; i < inputs; i++)
+      for (int t = 0; t < tile; t++) *packed++ = weight(o + t, i);
 }
 
 }  // namespace neurig

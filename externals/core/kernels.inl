@@ -9,27 +9,37 @@ INLINE V load(const float *p) { return *(const VU *)p; }
 INLINE void store(float *p, V v) { *(VU *)p = v; }
 INLINE V all(float x) { return x - (V){}; }
 
+// 1/√x to the last bit or two: the CPU's estimate and a step of Newton's.
 #if VL == 16
-INLINE V square_root(V x) { return (V)_mm512_sqrt_ps((__m512)x); }
+INLINE V inverse_root(V x) {
+  const V r = (V)_mm512_rsqrt14_ps((__m512)x);
+  return r + r * 0.5f * (1.f - x * r * r);
+}
 INLINE V clip(V x, V low, V high) { return (V)_mm512_min_ps(_mm512_max_ps((__m512)x, (__m512)low), (__m512)high); }
+INLINE V limit(V x, float most) { return (V)_mm512_range_ps((__m512)x, (__m512)all(most), 2); }  // the lesser magnitude, x's sign
 #elif VL == 8
-INLINE V square_root(V x) { return (V)_mm256_sqrt_ps((__m256)x); }
+INLINE V inverse_root(V x) {
+  const V r = (V)_mm256_rsqrt_ps((__m256)x);
+  return r + r * 0.5f * (1.f - x * r * r);
+}
 INLINE V clip(V x, V low, V high) { return (V)_mm256_min_ps(_mm256_max_ps((__m256)x, (__m256)low), (__m256)high); }
+INLINE V limit(V x, float most) { return clip(x, all(-most), all(most)); }
 #else
-INLINE V square_root(V x) {
-  for (int i = 0; i < VL; i++) x[i] = __builtin_sqrtf(x[i]);
+INLINE V inverse_root(V x) {
+  for (int i = 0; i < VL; i++) x[i] = 1.f / __builtin_sqrtf(x[i]);
   return x;
 }
 INLINE V clip(V x, V low, V high) {
   x = x > low ? x : low;
   return x < high ? x : high;
 }
+INLINE V limit(V x, float most) { return clip(x, all(-most), all(most)); }
 #endif
 
 // tanh(x) = s/√(1 + s²) with s = sinh(x) as a polynomial whose coefficients make tanh's greatest error least
 // (weighted least squares, iterated): 1.8e-7 in float, everywhere.
 INLINE V tanh_(V x) {
-  x = clip(x, all(-9.f), all(9.f));
+  x = limit(x, 9.f);
   const V x2 = x * x;
   V p = all(3.420043270807582e-08f);
   p = p * x2 + 2.6123670977540314e-06f;
@@ -37,7 +47,7 @@ INLINE V tanh_(V x) {
   p = p * x2 + 8.331659249961376e-03f;
   p = p * x2 + 1.6666758060455322e-01f;
   const V s = x * x2 * p + x;
-  return s / square_root(s * s + 1.f);
+  return s * inverse_root(s * s + 1.f);
 }
 INLINE V sigmoid_(V x) { return tanh_(x * 0.5f) * 0.5f + 0.5f; }
 
@@ -107,6 +117,118 @@ static void affine(float *out, ptrdiff_t out_stride, int outs, const float *w, c
     out += tile * out_stride;
     if (bias) bias += tile;
     if (add) add += tile * add_stride;
+  }
+}
+
+// z += w·in, for T outputs
+template <int T, int N> INLINE void accumulate(V (&z)[T][N], const float *w, const V (&in)[N]) {
+#pragma GCC unroll 16
+  for (int t = 0; t < T; t++) {
+    const V weight = all(w[t]);
+#pragma GCC unroll 8
+    for (int v = 0; v < N; v++) z[t][v] += weight * in[v];
+  }
+}
+template <int N> INLINE void load_row(V (&in)[N], const float *x) {
+#pragma GCC unroll 8
+  for (int v = 0; v < N; v++) in[v] = load(x + v * VL);
+}
+// The same for the C channels of a tap: unrolled only where they are few, or the code would leave its cache.
+template <int C, int T, int N> INLINE void accumulate_tap(V (&z)[T][N], const float *w, const float *x, ptrdiff_t stride) {
+  V in[N];
+  if constexpr (C <= 4) {
+#pragma GCC unroll 4
+    for (int i = 0; i < C; i++) load_row(in, x + i * stride), accumulate(z, w + i * T, in);
+  } else {
+#pragma GCC unroll 1
+    for (int i = 0; i < C; i++) load_row(in, x + i * stride), accumulate(z, w + i * T, in);
+  }
+}
+
+struct Tanh {
+  static V of(V x, const WaveNetLayer &, int) { return tanh_(x); }
+};
+struct LeakyRelu {
+  static V of(V x, const WaveNetLayer &layer, int channel) { return x > 0.f ? x : x * layer.slopes[channel]; }
+};
+
+// N vectors of frames of a layer with C channels and K taps (any number where K is 0), T outputs at a time.
+template <int C, int K, int T, int N, class F>
+INLINE void layer_tile_(const WaveNetLayer &layer, const float *x, ptrdiff_t x_stride, const float *condition, float *head,
+                        bool first, float *next, ptrdiff_t next_stride) {
+  const int taps = K ? K : layer.taps;
+  V a[C][N];  // what goes on to the 1×1 layer; small enough to stay in the first cache
+#pragma GCC unroll 1
+  for (int o = 0; o < C; o += T) {
+    const float *w = layer.conv + (ptrdiff_t)o * (taps * C + 1);
+    V z[T][N];
+#pragma GCC unroll 16
+    for (int t = 0; t < T; t++)
+#pragma GCC unroll 8
+      for (int v = 0; v < N; v++) z[t][v] = all(layer.bias[o + t]);
+    const float *tap = x - (ptrdiff_t)(taps - 1) * layer.dilation;
+#pragma GCC unroll 1
+    for (int k = 0; k < taps; k++, tap += layer.dilation) accumulate_tap<C, T, N>(z, w + k * C * T, tap, x_stride);
+    w += taps * C * T;
+#pragma GCC unroll 16
+    for (int t = 0; t < T; t++)
+#pragma GCC unroll 8
+      for (int v = 0; v < N; v++) {
+        const V y = F::of(z[t][v] + w[t] * load(condition + v * VL), layer, o + t);
+        a[o + t][v] = y;
+        float *sum = head + (ptrdiff_t)(o + t) * kRow + v * VL;
+        store(sum, first ? y : load(sum) + y);
+      }
+  }
+  if (!next) return;
+#pragma GCC unroll 1
+  for (int o = 0; o < C; o += T) {
+    const float *w = layer.out + (ptrdiff_t)o * C;
+    V y[T][N];
+#pragma GCC unroll 16
+    for (int t = 0; t < T; t++)
+#pragma GCC unroll 8
+      for (int v = 0; v < N; v++) y[t][v] = load(x + (o + t) * x_stride + v * VL) + layer.out_bias[o + t];
+    if constexpr (C <= 4) {
+#pragma GCC unroll 4
+      for (int i = 0; i < C; i++) accumulate(y, w + i * T, a[i]);
+    } else {
+#pragma GCC unroll 1
+      for (int i = 0; i < C; i++) accumulate(y, w + i * T, a[i]);
+    }
+#pragma GCC unroll 16
+    for (int t = 0; t < T; t++)
+#pragma GCC unroll 8
+      for (int v = 0; v < N; v++) store(next + (o + t) * next_stride + v * VL, y[t][v]);
+  }
+}
+
+template <int C, int K, int T, int N, class F>
+static void layer_rows(const WaveNetLayer &layer, const float *x, ptrdiff_t x_stride, const float *condition, float *head,
+                       bool first, float *next, ptrdiff_t next_stride, int frames) {
+  int f = 0;
+  for (; f + (N - 1) * VL < frames; f += N * VL)
+    layer_tile_<C, K, T, N, F>(layer, x + f, x_stride, condition + f, head + f, first, next ? next + f : next, next_stride);
+  for (; f < frames; f += VL)
+    layer_tile_<C, K, T, 1, F>(layer, x + f, x_stride, condition + f, head + f, first, next ? next + f : next, next_stride);
+}
+
+template <int K, class F> static decltype(WaveNetLayer::run) layer_for(int channels) {
+  switch (channels) {
+    case 16: return layer_rows<16, K, LAYER_TILE, 2, F>;
+    case 8: return layer_rows<8, K, LAYER_TILE, 2, F>;
+    case 4: return layer_rows<4, K, 4, WIDE * 2, F>;
+    case 3: return layer_rows<3, K, 3, WIDE + 2, F>;
+    case 2: return layer_rows<2, K, 2, 4, F>;
+    default: return nullptr;
+  }
+}
+
+static decltype(WaveNetLayer::run) wavenet_layer(int channels, int taps, Activation activation) {
+  switch (activation) {
+    case Activation::tanh: return taps == 3 ? layer_for<3, Tanh>(channels) : layer_for<0, Tanh>(channels);
+    case Activation::leaky_relu: return taps == 6 ? layer_for<6, LeakyRelu>(channels) : layer_for<0, LeakyRelu>(channels);
+    default: return nullptr;
   }
 }
 
@@ -230,6 +352,6 @@ static void lstm_step(float *xh, float *c, const float *w, const float *bias, in
 }
 
 extern const Kernels table;
-const Kernels table = {ISA_NAME, affine, activate, multiply, add, fir, multiply_spectra, lstm_step};
+const Kernels table = {ISA_NAME, wavenet_layer, LAYER_TILE, affine, activate, multiply, add, fir, multiply_spectra, lstm_step};
 
 #undef INLINE

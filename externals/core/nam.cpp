@@ -109,6 +109,7 @@ std::shared_ptr<AmpModel> read_container(const Json &file) {
       throw Error("in " + where + ": " + error.what());
     }
     if (sizes.back().model->rate != sizes.front().model->rate) throw Error(where + " has another sample rate than the first");
+    if (sizes.back().model->params.size() != sizes.front().model->params.size()) throw Error(where + " has other inputs than the first");
   }
   // The largest is the amp, the others its slimmer versions.
   auto amp = std::const_pointer_cast<AmpModel>(sizes.back().model);

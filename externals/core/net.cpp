@@ -4,7 +4,7 @@ namespace neurig {
 
 void History::lay_out(Layout &layout, int channels_, int64_t look_) {
   channels = channels_;
-  const int64_t capacity = 2 * look_ + 16 * kBlock;
+  const int64_t capacity = 3 * look_ + 16 * kBlock;
   // Rows a multiple of 4 KiB apart would compete for the same cache lines.
   int64_t rows = (capacity + kPad + 15) / 16 * 16;
   while (rows / 16 % 4 != 1) rows += 16;
@@ -75,7 +75,9 @@ void Conv::absorb(const Conv &mixin) {
 void Conv::pack() {
   const int width = kernel * inputs + mixed;
   packed = Floats(size_t(outputs) * width);
-  pack_affine(packed.data(), outputs, width, [&](int o, int i) { return dense[size_t(o) * width + i]; });
+  const auto weight = [&](int o, int i) { return dense[size_t(o) * width + i]; };
+  if (tiled) pack_layer(packed.data(), outputs, width, weight);
+  else pack_affine(packed.data(), outputs, width, weight);
   dense = {};
 }
 

@@ -39,7 +39,7 @@ std::shared_ptr<Model> read_model(const char *text, size_t length) {
   } catch (const Json::parse_error &error) {
     throw Error(parse_error(text, length, error));
   } catch (const Json::exception &) {
-    throw Error("it holds a number that is too large");
+    throw Error("it holds a number too large to be finite");
   }
   if (!file.is_object()) throw Error("it is JSON, but not a model: no object at the top");
   const std::string architecture = neurig::text(file, "architecture", "the file");

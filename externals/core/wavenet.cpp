@@ -19,6 +19,7 @@ struct Layer {
   Film conv_pre, conv_post, mixin_pre, mixin_post, activation_pre, activation_post, layer1x1_post, head1x1_post;
   History past;
   bool mixed = false;  // the mix-in is computed together with the convolution
+  WaveNetLayer kernel{};  // computes the whole layer at once, where kernel.run is set
 
   std::vector<std::pair<Film *, const char *>> films() {
     return {{&conv_pre, "conv_pre_film"},       {&conv_post, "conv_post_film"},
@@ -180,8 +181,14 @@ class WaveNet : public Net {
       for (Layer &layer : array.layers) {
         layer.mixed = !layer.conv_post.active() && !layer.mixin_pre.active() && !layer.mixin_post.active();
         if (layer.mixed) layer.conv.absorb(layer.mixin);
+        layer.kernel.run = kernel_for(array, layer);
+        if (layer.kernel.run) layer.conv.tiled = layer.layer1x1.tiled = true;
       }
     each_part([](auto &part) { part.pack(); });
+    for (Array &array : arrays_)
+      for (Layer &layer : array.layers)
+        layer.kernel = {layer.conv.kernel, layer.conv.dilation, layer.activation.params.data(), layer.conv.packed.data(), layer.conv.bias.data(),
+                        layer.layer1x1.packed.data(), layer.layer1x1.bias.data(), layer.kernel.run};
 
     outputs = post_head_.empty() ? arrays_.back().head.outputs : post_head_.back().outputs;
     memory = condition_net_ ? condition_net_->memory : 0;
@@ -207,7 +214,7 @@ class WaveNet : public Net {
     for (const Conv &conv : post_head_) heads = std::max({heads, conv.inputs, conv.outputs});
     rows = std::max({rows, channels, heads});
     if (condition_net_) condition_ = layout.rows(condition_net_->outputs), condition_net_->lay_out(layout);
-    x_ = layout.rows(channels), head_ = layout.rows(heads);
+    x_ = layout.rows(channels), head_ = layout.rows(heads), other_head_ = layout.rows(heads);
     z_ = layout.rows(rows), other_ = layout.rows(rows), film_ = layout.rows(rows + conditions);
     for (Array &array : arrays_) {
       for (Layer &layer : array.layers) layer.past.lay_out(layout, array.channels, layer.conv.look());
@@ -229,21 +236,20 @@ class WaveNet : public Net {
       condition = base + condition_;
     }
     const float *from = in;
-    bool first = true;
+    float *head = base + head_, *other_head = base + other_head_;
     for (const Array &array : arrays_) {
-      run(array, state, condition, from, first, n);
+      run(array, state, condition, from, head, from == in, n);
+      convolve(array.head, array.head_past, state, head, other_head, n);
+      std::swap(head, other_head);
       from = base + x_;
-      first = false;
     }
-    float *const head = base + head_;
     const int rows = arrays_.back().head.outputs;
     for (int c = 0; c < rows; c++)
       for (int i = 0; i < n; i++) head[ptrdiff_t(c) * kRow + i] *= head_scale_;
     for (size_t i = 0; i < post_head_.size(); i++) {
-      const Conv &conv = post_head_[i];
-      post_activation_.apply(head, kRow, conv.inputs, n);
-      convolve(conv, post_past_[i], state, head, base + z_, n);
-      copy_rows(base + z_, kRow, head, kRow, conv.outputs, n);
+      post_activation_.apply(head, kRow, post_head_[i].inputs, n);
+      convolve(post_head_[i], post_past_[i], state, head, other_head, n);
+      std::swap(head, other_head);
     }
     copy_rows(head, kRow, out, kRow, outputs, n);
   }
@@ -255,7 +261,7 @@ class WaveNet : public Net {
   ActivationSpec post_activation_;
   std::vector<History> post_past_;
   float head_scale_ = 1;
-  int condition_ = 0, x_ = 0, head_ = 0, z_ = 0, other_ = 0, film_ = 0;  // rows of scratch in the state
+  int condition_ = 0, x_ = 0, head_ = 0, other_head_ = 0, z_ = 0, other_ = 0, film_ = 0;  // rows of scratch in the state
 
   // Everything that has weights, in the order of the file; head_scale follows.
   template <class Do> void each_part(Do work) {
@@ -271,6 +277,19 @@ class WaveNet : public Net {
       work(array.head);
     }
     for (Conv &conv : post_head_) work(conv);
+  }
+
+  // Most models have nothing but layers that a kernel of their own computes in one go.
+  static decltype(WaveNetLayer::run) kernel_for(const Array &array, Layer &layer) {
+    if (layer.gating != Gating::none || array.bottleneck != array.channels || array.condition != 1 || !array.has_layer1x1 || array.has_head1x1)
+      return nullptr;
+    for (auto &[film, name] : layer.films())
+      if (film->active()) return nullptr;
+    if (layer.activation.kind == Activation::relu) {
+      layer.activation.kind = Activation::leaky_relu;
+      layer.activation.params.assign(size_t(array.channels), 0.f);
+    }
+    return kernels().wavenet_layer(array.channels, layer.conv.kernel, layer.activation.kind);
   }
 
   void shape_post_head(const Json &config) {
@@ -325,10 +344,11 @@ class WaveNet : public Net {
     past.advance(state, n);
   }
 
-  void run(const Array &array, State &state, const float *condition, const float *from, bool first, int n) const {
+  // From what the array before gave, through the layers; their skips are added to `head`, or begin it.
+  void run(const Array &array, State &state, const float *condition, const float *from, float *head, bool first, int n) const {
     const Kernels &k = kernels();
     float *const base = state.data.data();
-    float *const x = base + x_, *const head = base + head_, *const z = base + z_, *const other = base + other_;
+    float *const x = base + x_, *const z = base + z_, *const other = base + other_;
     float *const film = base + film_;
     const int channels = array.channels, bottleneck = array.bottleneck;
     // x is kept in the history of the layer that it goes into, except where a FiLM stands between.
@@ -342,6 +362,15 @@ class WaveNet : public Net {
     for (size_t l = 0; l < array.layers.size(); l++) {
       const Layer &layer = array.layers[l];
       const int rows = layer.conv.outputs;
+      const bool needed = l + 1 < array.layers.size() || &array != &arrays_.back();
+      if (layer.kernel.run) {
+        const auto [next, next_stride] = place(l + 1);
+        layer.kernel.run(layer.kernel, here, stride, condition, head, first, needed ? next : nullptr, next_stride, n);
+        first = false;
+        layer.past.advance(state, n);
+        here = next, stride = next_stride;
+        continue;
+      }
       const float *conv_in = here;
       if (layer.conv_pre.active()) {
         copy_rows(x, kRow, z, kRow, channels, n);
@@ -396,7 +425,6 @@ class WaveNet : public Net {
       first = false;
 
       const auto [next, next_stride] = place(l + 1);
-      const bool needed = l + 1 < array.layers.size() || &array != &arrays_.back();
       if (needed && !array.has_layer1x1) {
         copy_rows(here, stride, next, next_stride, channels, n);
         k.add(next, next_stride, z, kRow, channels, n);
@@ -411,8 +439,6 @@ class WaveNet : public Net {
       layer.past.advance(state, n);
       here = next, stride = next_stride;
     }
-    convolve(array.head, array.head_past, state, head, z, n);
-    copy_rows(z, kRow, head, kRow, array.head.outputs, n);
   }
 };
 

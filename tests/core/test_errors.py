@@ -53,7 +53,7 @@ WRONG = {
     "dilation huge": (layer(dilations=[2**40]), "dilations"),
     "memory huge": (layer(channels=1000, dilations=[2**20]), "needs"),
     "too many layers": (changed(config={"layers": [ARRAYS[0] | {"dilations": [1] * 600}] * 2}), "layers"),
-    "a weight beyond all numbers": (changed(weights=[7, *GOOD["weights"][1:]]).replace("[7,", "[1e999,"), "number that is too large"),
+    "a weight beyond all numbers": (changed(weights=[7, *GOOD["weights"][1:]]).replace("[7,", "[1e999,"), "too large to be finite"),
     "activation unknown": (layer(activation="Wobble"), '"Wobble"'),
     "sample rate absurd": (changed(sample_rate=-1), "sample_rate"),
     "LSTM of no units": (models.model_file("LSTM", LSTM | {"hidden_size": 0}, []), "hidden_size"),
