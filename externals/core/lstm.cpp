@@ -20,9 +20,11 @@ class Lstm : public AmpModel {
 
     std::vector<float> initial;  // h and c of every layer, as the file stores them
     size_t size = 0;
+    int64_t macs = units;  // per sample
     for (int l = 0; l < count; l++) {
       LstmLayer layer(l ? units : 1, units);
       size = layer.lay_out(size);
+      macs += int64_t(4) * units * (layer.inputs + units);
       for (int o = 0; o < 4 * units; o++)
         for (int i = 0; i < layer.inputs + units; i++) layer.weight(i, o / units, o % units) = weights.next();
       for (int o = 0; o < 4 * units; o++) layer.bias_of(o / units, o % units) = weights.next();
@@ -40,6 +42,7 @@ class Lstm : public AmpModel {
       std::copy(from + units, from + 2 * units, zeros.data.data() + layers_[size_t(l)].cell);
     }
     info["receptive_field"] = nullptr;  // remembers for ever
+    info["macs"] = macs;
     // Half a second, as NAM's own engine does; less for a huge model, so that loading ends.
     prewarm(std::move(zeros), std::min<int64_t>(int64_t(rate_of(file) / 2), int64_t(2e9) / expected));
   }

@@ -61,6 +61,7 @@ class WaveNet : public AmpModel {
     for (const Array &array : arrays_)
       for (const Layer &layer : array.layers) receptive_field += layer.look;
     info["receptive_field"] = receptive_field;
+    info["macs"] = multiply_adds();
     State zeros{Floats(size_t(floats)), {}};
     // Rewinds copy memory: spread over time, no block has to do several.
     int n = 0;
@@ -183,6 +184,16 @@ class WaveNet : public AmpModel {
     for (const Array &a : arrays_) {
       const int64_t c = a.channels, rows = a.rows(), layers = int64_t(a.layers.size());
       n += a.inputs * c + layers * (rows * c * a.kernel + rows + rows + c * c + c) + a.head_size * c + (a.head_bias.size() ? a.head_size : 0);
+    }
+    return n;
+  }
+
+  // Per sample: every weight but the biases once.
+  int64_t multiply_adds() const {
+    int64_t n = 0;
+    for (const Array &a : arrays_) {
+      const int64_t c = a.channels, rows = a.rows();
+      n += a.inputs * c + int64_t(a.layers.size()) * (rows * c * a.kernel + rows + c * c) + a.head_size * c;
     }
     return n;
   }
