@@ -11,7 +11,7 @@ constexpr int kBlock = 64;  // frames that models process at a time, at most
 constexpr int kPad = 16;    // floats of slack after the last frame of every row
 constexpr int kRow = kBlock + kPad;
 
-enum class Activation { none, tanh, relu, sigmoid, hardtanh, leaky_relu, silu, hardswish, softsign };
+enum class Activation { none, tanh, relu, sigmoid, hardtanh, leaky_relu, silu, hardswish, softsign, elu };
 
 // A planar block that goes into a sum.
 struct Source {
@@ -39,6 +39,9 @@ struct Kernels {
   // One LSTM step of `units` (rows padded to `padded`, a multiple of kPad), gates i f g o; `w` is [inputs + units][4][padded].
   // xh: inputs, then the last h (overwritten by the new h); c: cell state.
   void (*lstm_step)(float *xh, float *c, const float *w, const float *bias, int inputs, int padded, int units);
+  // One GRU step, gates r z n; `w` is [inputs + units][3][padded], `bias` [4][padded]: r, z, n's own and n's for h.
+  // xh as for lstm_step, with `padded` floats for h.
+  void (*gru_step)(float *xh, const float *w, const float *bias, int inputs, int padded, int units);
 };
 
 const Kernels &kernels();
