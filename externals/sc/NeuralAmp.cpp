@@ -156,7 +156,7 @@ struct Seat {
   neurig_instance *instance;
 };
 
-/* An asynchronous command on its way through the stages, in one piece of real-time memory with its seats and its path. */
+/* An asynchronous command on its way through the stages: one piece of real-time memory, with its seats and its path. */
 struct Command {
   int slot, buffer, seats;
   Report report;

@@ -19,12 +19,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def rig_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a rig server that plays the demo, by the clock."""
+def rig_port(tmp_path_factory: pytest.TempPathFactory, jack_server) -> Iterator[int]:
+    """The port of a rig server that plays the demo into JACK."""
     folder = tmp_path_factory.mktemp("rig")
     command = [sys.executable, "-m", "neurig.cli", "serve", str(ROOT / "examples" / "demo.toml"),
-               "--backend", "clock", "--port", "0"]  # fmt: skip
-    env = os.environ | {"PYTHONPATH": str(ROOT / "bridge"), "XDG_DATA_HOME": str(folder), "PYTHONUNBUFFERED": "1"}
+               "--backend", "jack", "--port", "0"]  # fmt: skip
+    env = jack_server.env | {"PYTHONPATH": str(ROOT / "bridge"), "XDG_DATA_HOME": str(folder), "PYTHONUNBUFFERED": "1"}
     with (folder / "log").open("wb") as output:
         server = subprocess.Popen(command, env=env, stdout=output, stderr=output)
     try:
@@ -75,7 +75,7 @@ def sclang_env(tmp_path: Path, jack_server) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(("program", "checks"), [("scsynth", "tests help examples"), ("supernova", "tests examples")])
+@pytest.mark.parametrize(("program", "checks"), [("scsynth", "tests help examples rig"), ("supernova", "tests examples")])
 def test_quark(
     program: str, checks: str, sclang_env: dict[str, str], rig_port: int, free_port: Callable[[], int]
 ) -> None:
@@ -102,6 +102,8 @@ def test_quark(
         assert "WARNING" not in sections["help"] and "ERROR" not in sections["help"], sections["help"]
     assert {"amp.scd plays", "rig.scd is answered"} <= passed
     assert "ERROR" not in sections["examples"], sections["examples"]
+    if "rig" in sections:
+        assert {"a rig built here is heard", "torn down again, it is silent", "the rig made no error"} <= passed
 
 
 def test_quark_has_the_version_of_the_rest() -> None:
