@@ -6,8 +6,8 @@ Another engine takes part as a peer, a shared library with three C functions::
     void peer_process(void *handle, const float *in, float *out, int n);
     void peer_free(void *handle);
 
-``peer_load`` returns NULL where it cannot run the model and writes the reason into ``info``. Bit 0 of ``flags`` asks for
-no prewarming; ``slim`` is the size of a model that comes in several, 0 to 1, below 0 the engine's default.
+``peer_load`` returns NULL where it cannot run the model and writes the reason into ``info``. Bit 0 of ``flags`` asks
+for no prewarming; ``slim`` is the size of a model that comes in several, 0 to 1, below 0 the engine's default.
 """
 
 import ctypes
@@ -52,8 +52,8 @@ class Row:
     :ivar wall_ns_per_sample: the same by the clock on the wall, median
     :ivar real_time_factor: how many times faster than real time all channels together run
     :ivar fma_share: the model's multiply-adds, as a share of those that this core could have done meanwhile
-    :ivar worst_block: the slowest block over the median block, after half a second; of several rounds each block counts as
-        its fastest, so that only what the engine itself does differently from block to block is left
+    :ivar worst_block: the slowest block over the median block, after half a second; of several rounds each block counts
+        as its fastest, so that only what the engine itself does differently from block to block is left
     :ivar esr: error-to-signal ratio against the reference, after half a second
     :ivar refused: why the engine cannot run the model, else ``None``
     """
@@ -124,9 +124,11 @@ class Peer:
             self._load, process, self._free = library.peer_load, library.peer_process, library.peer_free
         except AttributeError as problem:
             name = str(problem).rsplit(" ", 1)[-1]
-            raise BenchError(f"{path}: it has no function {name}; a peer has peer_load, peer_process and peer_free") from None
+            wanted = "a peer has peer_load, peer_process and peer_free"
+            raise BenchError(f"{path}: it has no function {name}; {wanted}") from None
+        text, number = ctypes.c_char_p, ctypes.c_int
         self._load.restype = ctypes.c_void_p
-        self._load.argtypes = (ctypes.c_char_p, ctypes.c_int, ctypes.c_int, ctypes.c_float, ctypes.c_char_p, ctypes.c_int)
+        self._load.argtypes = (text, number, number, ctypes.c_float, text, number)
         self._free.restype = None
         self._free.argtypes = (ctypes.c_void_p,)
         self.process = ffi.cast("neurig_process", ctypes.cast(process, ctypes.c_void_p).value)
@@ -191,8 +193,8 @@ def measure(
 ) -> Iterator[Row]:
     """Runs each model in each engine at each block size and tells how that went.
 
-    In each round every engine opens the model anew, processes the signal from silence, block by block, and once more as a
-    whole. The engines take turns, each round beginning with another one, so that whatever else the machine does falls
+    In each round every engine opens the model anew, processes the signal from silence, block by block, and once more as
+    a whole. The engines take turns, each round beginning with another one, so that whatever else the machine does falls
     upon all of them.
 
     :param source: shape (n,), the signal

@@ -291,7 +291,8 @@ def bench(models: tuple[str, ...], blocks: tuple[int, ...], channels: int, peers
     if as_json:
         click.echo("[" + ",\n ".join(json.dumps(row.as_dict(), ensure_ascii=False) for row in rows) + "]")
     else:
-        click.echo(f"{machine()}\n{channels} channel{'s' * (channels > 1)}, medians of {rounds} rounds, ns of CPU time\n")
+        count = f"{channels} channel{'s' * (channels > 1)}"
+        click.echo(f"{machine()}\n{count}, medians of {rounds} rounds, ns of CPU time\n")
         click.echo(table(rows))
         for row in rows:
             if row.refused:

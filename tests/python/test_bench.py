@@ -1,4 +1,4 @@
-"""``neurig bench``: what it reports, peers in shared libraries, and what it says to wrong ones. Speed itself is no test."""
+"""``neurig bench``: what it reports, peers in shared libraries, what it says to wrong ones. Speed itself is no test."""
 
 import ctypes
 import json
