@@ -70,6 +70,26 @@ def test_gain_out_and_bypass(server: str, x: np.ndarray, a: Path) -> None:
     np.testing.assert_array_equal(render(a, x, RATE, server, bypass=1, gain=6), x)
 
 
+def test_knobs(server: str, x: np.ndarray, tmp_path: Path) -> None:
+    """A model with a knob: its own default where none is given, what is given otherwise; surplus knobs are nothing."""
+    units, random = 4, np.random.default_rng(5)
+    shapes = {"rec.weight_ih_l0": (4 * units, 2), "rec.weight_hh_l0": (4 * units, units), "rec.bias_ih_l0": 4 * units,
+              "rec.bias_hh_l0": 4 * units, "lin.weight": (1, units), "lin.bias": 1}  # fmt: skip
+    state = {name: random.normal(0, 0.6, shape).tolist() for name, shape in shapes.items()}
+    about = {"model": "SimpleRNN", "input_size": 2, "skip": 0, "output_size": 1, "unit_type": "LSTM", "num_layers": 1,
+             "hidden_size": units, "bias_fl": True}  # fmt: skip
+    path = tmp_path / "knob.json"
+    path.write_text(json.dumps({"model_data": about, "state_dict": state}))
+    instance = neurig.load(path).instance(RATE)
+    default = instance.process(x)
+    np.testing.assert_allclose(render(path, x, RATE, server), default, rtol=0, atol=1e-6)
+    instance.reset()
+    instance.set(0, 0.9)
+    turned = instance.process(x)
+    np.testing.assert_allclose(render(path, x, RATE, server, p0=0.9, p1=0.3), turned, rtol=0, atol=1e-6)
+    assert np.abs(turned - default).max() > 0.01
+
+
 def test_replacing_crossfades(server: str, x: np.ndarray, a: Path, b: Path) -> None:
     y = render(a, x, RATE, server, events=[(0.2, [message("/cmd", "neuralamp_read", 0, str(b))])])
     before, after = play(a, x), play(b, x)
