@@ -43,9 +43,11 @@ class LayerReader {
 
   // Returns a word or two about the layer.
   std::string read() {
-    if (type_ == "dense" || type_ == "time-distributed-dense") return dense() + activation();
-    if (type_ == "conv1d") return conv1d() + activation();
-    if (type_ == "conv2d") return conv2d() + activation();
+    const bool is_dense = type_ == "dense" || type_ == "time-distributed-dense";
+    if (is_dense || type_ == "conv1d" || type_ == "conv2d") {
+      std::string text = is_dense ? dense() : type_ == "conv1d" ? conv1d() : conv2d();
+      return text += activation();  // which comes after
+    }
     if (type_ == "lstm") return lstm();
     if (type_ == "gru") return gru();
     if (type_ == "batchnorm") return batch_norm(ins_);

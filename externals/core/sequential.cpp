@@ -175,8 +175,13 @@ void Sequential::finish() {
   if (channels_ > 1) warn("it has " + std::to_string(channels_) + " outputs; the first is heard");
   // Half a second for what remembers for ever; less for a huge model, so that loading ends.
   const int64_t samples = receptive_field_ + (recurrent_ ? int64_t(rate / 2) : 0);
-  prewarm(layout_.zeros(), std::min(samples, int64_t(2e9) / std::max<int64_t>(macs_, 1)));
-  for (size_t k = 0; k < params.size(); k++) silent.data[size_t(knobs_) + k] = -1;
+  const auto unset_knobs = [this](State &state) {
+    for (size_t k = 0; k < params.size(); k++) state.data[size_t(knobs_) + k] = -1;
+  };
+  State zeros = layout_.zeros();
+  unset_knobs(zeros);
+  prewarm(std::move(zeros), std::min(samples, int64_t(2e9) / std::max<int64_t>(macs_, 1)));
+  unset_knobs(silent);
 }
 
 void Sequential::warn(const std::string &text) {
@@ -207,7 +212,7 @@ void Sequential::process(State &state, const float *knobs, const float *in, floa
   std::copy_n(dry, n, rows.x);
   for (size_t k = 0; k < params.size(); k++) {
     float &now = state.data[size_t(knobs_) + k], *row = rows.x + ptrdiff_t(k + 1) * rows.stride;
-    if (now < 0) now = knobs[k];  // the first block after silence
+    if (now < 0) now = knobs[k];  // unset: nothing has been heard yet
     for (int i = 0; i < n; i++) row[i] = now += std::clamp(knobs[k] - now, -knob_step_, knob_step_);
   }
   const float *wet = run(state, rows, n).x;

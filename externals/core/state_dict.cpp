@@ -164,8 +164,9 @@ std::shared_ptr<AmpModel> read_state_dict(const Json &file, const char *text_, s
     const auto ordered = nlohmann::ordered_json::parse(text_, text_ + length);
     order = modules(inside ? ordered["state_dict"] : ordered);
   }
+  if (order.empty()) throw Error("state_dict holds no weights");
   const ModuleReader reader(dict, inside ? "state_dict" : "the file");
-  auto model = std::make_shared<Sequential>(reader.inputs_of(order.at(0)));
+  auto model = std::make_shared<Sequential>(reader.inputs_of(order[0]));
   std::string architecture;
   bool linear_before = false;
   for (const std::string &prefix : order) {
