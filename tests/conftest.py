@@ -7,7 +7,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -81,7 +81,7 @@ class JackServer:
     """
 
     name: str
-    env: dict[str, str]
+    env: dict[str, str] = field(repr=False)
     rate: int
     block: int
     pid: int

@@ -254,6 +254,67 @@ def _plain(array: Any) -> list:
     return [_plain(row) for row in array] if array.ndim > 1 else [float(str(value)) for value in array]
 
 
+@main.command(short_help="Measure how fast and how exact amps run, beside other engines.")
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.option("--block", "blocks", multiple=True, type=click.IntRange(1, 8192), default=(64,), show_default=True,
+              help="Samples at a time. May be repeated.")
+@click.option("--channels", type=click.IntRange(1, 256), default=1, show_default=True,
+              help="Streams of the model that run side by side.")
+@click.option("--peer", "peers", multiple=True, metavar="LIB.so",
+              help="Another engine: a library with peer_load, peer_process and peer_free. May be repeated.")
+@click.option("--input", "source", metavar="FILE", help="What is played, its first two seconds.  [default: a guitar]")
+@click.option("--references", is_flag=True,
+              help="Compare with NAME.npy beside each model, an exact render of the input, not with our own render.")
+@click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="The median counts.")
+@click.option("--json", "as_json", is_flag=True, help="A list of rows, for programs.")
+@click.option("--plot", "picture", metavar="FILE.svg", help="Draw a picture, too.")
+def bench(models: tuple[str, ...], blocks: tuple[int, ...], channels: int, peers: tuple[str, ...], source: str | None,
+          references: bool, rounds: int, as_json: bool, picture: str | None) -> None:
+    """Measure how fast and how exact amp MODELs (the bundled ones where none is named) run on one core.
+
+    Every engine plays the same signal in turn, in several rounds. For each there is the CPU time per sample (median and
+    quartiles of the rounds), how many times faster than real time that is, the share of the multiply-adds that the core
+    could do at most, the slowest block over the median block, and the error-to-signal ratio (ESR): 0 is exact, below
+    1e-8 cannot be heard.
+    """
+    from neurig.bench import BenchError, Peer, machine, measure, models_at, plot, signal, table
+
+    if picture and not picture.lower().endswith(".svg"):
+        raise click.UsageError(f"{picture}: the picture's name ends in .svg")
+    with ExitStack() as stack:
+        progress = _share_done(stack) if sys.stderr.isatty() else None
+        try:
+            rows = list(measure(models_at(models), signal(source), blocks, channels, [Peer(path) for path in peers],
+                                rounds, references, progress))
+        except BenchError as problem:
+            raise click.ClickException(str(problem)) from None
+    if as_json:
+        click.echo("[" + ",\n ".join(json.dumps(row.as_dict(), ensure_ascii=False) for row in rows) + "]")
+    else:
+        count = f"{channels} channel{'s' * (channels > 1)}"
+        click.echo(f"{machine()}\n{count}, medians of {rounds} rounds, ns of CPU time\n")
+        click.echo(table(rows))
+        for row in rows:
+            if row.refused:
+                click.echo(f"{row.engine} refused {Path(row.model).name}: {row.refused}", err=True)
+    if picture:
+        plot(rows, picture)
+
+
+def _share_done(stack: ExitStack) -> Callable[[str, float], None]:
+    """A bar on stderr that draws only when it is told something, so that it does not disturb a measurement."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    bar = stack.enter_context(Progress(console=Console(stderr=True), transient=True, auto_refresh=False))
+    task = bar.add_task("", total=1)
+
+    def report(label: str, share: float) -> None:
+        bar.update(task, description=label, completed=share, refresh=True)
+
+    return report
+
+
 def _rig_options(command: Callable[..., None]) -> Callable[..., None]:
     """What ``serve`` and ``demo`` have in common. An option that is not given leaves it to the rig, and its config."""
     for option in reversed((

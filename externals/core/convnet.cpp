@@ -36,23 +36,24 @@ class ConvNet : public Net {
     }
     head_.read(weights);
     head_.pack();
-    macs = expected + head_.weights();
+    for (const Block &block : blocks_) macs += block.conv.macs();
+    macs += head_.macs();
   }
 
   void lay_out(Layout &layout) override {
-    for (Block &block : blocks_) block.past.lay_out(layout, block.conv.inputs, block.conv.look());
+    for (Block &block : blocks_) block.past = History(block.conv.inputs, block.conv.look(), layout);
     rows_ = layout.rows(head_.inputs);
   }
 
   void process(State &state, const float *in, Row out, int n) const override {
     float *const last = state.data.data() + rows_;
-    for (int c = 0; c < inputs; c++) std::memcpy(blocks_[0].past.here(state) + ptrdiff_t(c) * blocks_[0].past.stride, in + ptrdiff_t(c) * kRow, size_t(n) * sizeof(float));
+    for (int c = 0; c < inputs; c++) std::memcpy(blocks_[0].past.next(state) + ptrdiff_t(c) * blocks_[0].past.stride, in + ptrdiff_t(c) * kRow, size_t(n) * sizeof(float));
     for (size_t b = 0; b < blocks_.size(); b++) {
       const Block &block = blocks_[b];
       const bool final = b + 1 == blocks_.size();
-      float *to = final ? last : blocks_[b + 1].past.here(state);
+      float *to = final ? last : blocks_[b + 1].past.next(state);
       const ptrdiff_t stride = final ? kRow : blocks_[b + 1].past.stride;
-      block.conv.apply(block.past.here(state), block.past.stride, to, stride, nullptr, 0, n);
+      block.conv.apply(block.past.next(state), block.past.stride, to, stride, nullptr, 0, n);
       activation_.apply(to, stride, block.conv.outputs, n);
       block.past.advance(state, n);
     }
@@ -67,7 +68,7 @@ class ConvNet : public Net {
   std::vector<Block> blocks_;
   Conv head_;
   ActivationSpec activation_;
-  int rows_ = 0;
+  int64_t rows_ = 0;
 
   // Normalisation by stored statistics is one more linear map: into the convolution with it.
   static void fold_batchnorm(Conv &conv, Weights &weights) {

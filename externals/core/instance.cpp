@@ -40,18 +40,26 @@ SpeexResamplerState *resampler(double from, double to, int quality) {
   return made;
 }
 
+float silent_output(const AmpModel &model, const std::vector<float> &knobs) {
+  State state(model.silent);
+  float block[kBlock] = {};
+  model.process(state, knobs.data(), block, block, kBlock);
+  return block[kBlock - 1];
+}
+
 }  // namespace
 
-RateConverter::RateConverter(double host, double model, int quality)
-    : up_(resampler(host, model, kSpeexQuality[quality])), down_(resampler(model, host, kSpeexQuality[quality])) {
+RateConverter::RateConverter(double host, double model, int quality, float silence)
+    : up_(resampler(host, model, kSpeexQuality[quality])), down_(resampler(model, host, kSpeexQuality[quality])),
+      silence_(silence) {
   // How far the output can lag behind: over one period of the two rates' ratio, fed sample by sample.
   const int64_t a = std::lround(host), b = std::lround(model), period = std::min<int64_t>(a / std::gcd(a, b), 1 << 15);
-  const float silence = 0;
+  const float zero = 0;
   const auto nothing = [](const float *, float *, int) {};
   queue_.assign(4 * kBlock, 0.f);
   int64_t lag = 0;
   for (int64_t given = 1; given < period + 2 * lag + 4096; given++) {
-    push(&silence, 1, nothing);
+    push(&zero, 1, nothing);
     lag = std::max(lag, given - int64_t(write_));
     if (lag > kMaxLatency) throw Error("cannot convert from " + std::to_string(a) + " to " + std::to_string(b) + " Hz: too far apart");
   }
@@ -67,14 +75,18 @@ RateConverter::~RateConverter() {
   if (down_) speex_resampler_destroy(down_);
 }
 
+// As after silence for ever: pushes some through, for longer than the filters remember.
 void RateConverter::reset() {
   for (SpeexResamplerState *r : {up_, down_}) {
     speex_resampler_reset_mem(r);
     speex_resampler_skip_zeros(r);
   }
-  std::fill(queue_.begin(), queue_.end(), 0.f);
-  read_ = 0;
-  write_ = size_t(latency_);
+  write_ = 0;
+  const float nothing[kBlock] = {};
+  size_t pushed = 0;
+  for (; pushed < size_t(3 * latency_); pushed += kBlock)
+    push(nothing, kBlock, [this](const float *, float *out, int n) { std::fill_n(out, n, silence_); });
+  read_ = pushed - size_t(latency_);
 }
 
 // Pushes n host samples through; whatever comes out is appended to the queue.
@@ -112,7 +124,7 @@ Instance::Instance(std::shared_ptr<const Model> model, double rate, int quality)
   for (const Param &p : amp->params) knobs_.push_back(p.preset);
   if (amp->rate > 0 && std::lround(rate) != std::lround(amp->rate)) {
     if (auto other = amp->at_rate(rate)) amp = other;
-    else converter_ = std::make_unique<RateConverter>(rate, amp->rate, quality);
+    else converter_ = std::make_unique<RateConverter>(rate, amp->rate, quality, silent_output(*amp, knobs_));
   }
   for (const AmpModel::Size &size : amp->slimmer) sizes_.push_back({size.below, size.model, State(size.model->silent)});
   sizes_.push_back({HUGE_VAL, amp, State(amp->silent)});

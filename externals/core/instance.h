@@ -17,11 +17,12 @@ class FlushToZero {
 };
 
 // Host rate → model rate → host rate around a model, by a windowed sinc (speexdsp's resampler). Both converters start
-// with half their filter filled, so that the whole way is aligned in time; what is late is made up by a constant number
-// of samples of silence at the start: the latency.
+// with half their filter filled, so that the whole way is aligned in time; what comes out late is kept in a queue that is
+// never empty, whose length is the latency.
 class RateConverter {
  public:
-  RateConverter(double host, double model, int quality);
+  // `silence`: what the model gives for silence
+  RateConverter(double host, double model, int quality, float silence);
   ~RateConverter();
   RateConverter(const RateConverter &) = delete;
   int latency() const { return latency_; }
@@ -32,6 +33,7 @@ class RateConverter {
  private:
   SpeexResamplerState *up_ = nullptr, *down_ = nullptr;
   int latency_ = 0;
+  float silence_;
   std::vector<float> queue_;  // ring of finished samples
   size_t read_ = 0, write_ = 0;
   template <class Run> void push(const float *in, int n, Run run);

@@ -1,5 +1,6 @@
 #include "json.h"
 
+#include <charconv>
 #include <cmath>
 
 #include "model.h"
@@ -59,16 +60,53 @@ std::vector<int> integers(const Json &object, const char *name, const std::strin
   return values;
 }
 
+// A weight is a finite number; some files hold it as a string. Returns what is wrong, or nothing.
+static const char *read_weight(const Json &value, float &weight) {
+  if (value.is_null()) return " is null (NaN when it was written)";
+  if (value.is_string()) {
+    const std::string &text = value.get_ref<const std::string &>();
+    double v = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), v);
+    if (error != std::errc() || end != text.data() + text.size()) return " is not a number";
+    weight = float(v);
+  } else if (value.is_number()) {
+    weight = value.get<float>();
+  } else {
+    return " is not a number";
+  }
+  return std::isfinite(weight) ? nullptr : " is not finite";
+}
+
+// Appends the part of a tensor whose sizes begin at `depth`.
+static void append(std::vector<float> &values, const Json &part, const std::vector<int64_t> &sizes, size_t depth, const std::string &where) {
+  const bool innermost = depth + 1 == sizes.size();
+  const std::string wanted = std::to_string(sizes[depth]) + (innermost ? " numbers" : " lists");
+  if (!part.is_array()) throw Error(where + " must be a list of " + wanted);
+  if (int64_t(part.size()) != sizes[depth]) throw Error(where + " must have " + wanted + ", it has " + std::to_string(part.size()));
+  for (size_t i = 0; i < part.size(); i++) {
+    if (!innermost) {
+      append(values, part[i], sizes, depth + 1, where + "[" + std::to_string(i) + "]");
+    } else {
+      float value = 0;
+      if (const char *wrong = read_weight(part[i], value)) throw Error(where + "[" + std::to_string(i) + "]" + wrong);
+      values.push_back(value);
+    }
+  }
+}
+
+std::vector<float> tensor(const Json &list, const std::vector<int64_t> &sizes, const std::string &where) {
+  std::vector<float> values;
+  append(values, list, sizes, 0, where);
+  return values;
+}
+
 Weights::Weights(const Json &file) {
   const Json &list = field(file, "weights", "the file");
   if (!list.is_array()) throw Error("weights must be a list of numbers");
   values_.reserve(list.size());
   for (const Json &value : list) {
-    const std::string what = "weight " + std::to_string(values_.size());
-    if (value.is_null()) throw Error(what + " is null (NaN when it was written)");
-    if (!value.is_number()) throw Error(what + " is not a number");
-    const float v = value.get<float>();
-    if (!std::isfinite(v)) throw Error(what + " is not finite");
+    float v = 0;
+    if (const char *wrong = read_weight(value, v)) throw Error("weight " + std::to_string(values_.size()) + wrong);
     values_.push_back(v);
   }
 }

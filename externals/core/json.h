@@ -16,6 +16,8 @@ double number(const Json &object, const char *name, const std::string &where, do
 bool boolean(const Json &object, const char *name, const std::string &where, bool preset);
 std::string text(const Json &object, const char *name, const std::string &where);
 std::vector<int> integers(const Json &object, const char *name, const std::string &where, int64_t low, int64_t high);
+// Nested lists with exactly these numbers of entries, of finite numbers (also as strings), as one row-major list.
+std::vector<float> tensor(const Json &list, const std::vector<int64_t> &sizes, const std::string &where);
 
 // Hands out a model file's weights in order; complains when there are too few, too many, or one is no finite number.
 // A copy begins again at the first.

@@ -13,7 +13,7 @@ constexpr int kRow = kBlock + kPad;
 
 // Parameters: hardtanh low, high; leaky_hardtanh low, high, slope below, slope above; leaky_relu a slope per channel.
 enum class Activation {
-  none, tanh, relu, sigmoid, hardtanh, leaky_hardtanh, leaky_relu, silu, hardswish, softsign, softsigmoid
+  none, tanh, relu, sigmoid, hardtanh, leaky_hardtanh, leaky_relu, silu, hardswish, softsign, softsigmoid, elu
 };
 
 // A planar block that goes into a sum.
@@ -56,6 +56,9 @@ struct Kernels {
   // One LSTM step of `units` (rows padded to `padded`, a multiple of kPad), gates i f g o; `w` is [inputs + units][4][padded].
   // xh: inputs, then the last h (overwritten by the new h); c: cell state.
   void (*lstm_step)(float *xh, float *c, const float *w, const float *bias, int inputs, int padded, int units);
+  // One GRU step, gates r z n; `w` is [inputs + units][3][padded], `bias` [4][padded]: r, z, n's own and n's for h.
+  // xh as for lstm_step, with `padded` floats for h.
+  void (*gru_step)(float *xh, const float *w, const float *bias, int inputs, int padded, int units);
 };
 
 const Kernels &kernels();

@@ -50,6 +50,11 @@ INLINE V tanh_(V x) {
   return s * inverse_root(s * s + 1.f);
 }
 INLINE V sigmoid_(V x) { return tanh_(x * 0.5f) * 0.5f + 0.5f; }
+// e^x - 1 where x < 0, by the tangent of half the angle.
+INLINE V elu_(V x) {
+  const V t = tanh_(x * 0.5f);
+  return x > 0.f ? x : 2.f * t / (1.f - t);
+}
 
 template <int T, int N>
 INLINE void affine_tile_(float *out, ptrdiff_t out_stride, const float *w, const float *bias, const float *add,
@@ -271,6 +276,7 @@ static void activate(Activation kind, const float *params, float *x, ptrdiff_t s
     case Activation::softsigmoid:
       each(x, stride, channels, frames, [](V v) { return v / ((v > 0.f ? v : -v) + 1.f) * 0.5f + 0.5f; });
       break;
+    case Activation::elu: each(x, stride, channels, frames, [](V v) { return elu_(v); }); break;
   }
 }
 
@@ -351,7 +357,41 @@ static void lstm_step(float *xh, float *c, const float *w, const float *bias, in
   for (int u = 0; u < units; u++) xh[inputs + u] = h[u];
 }
 
+static void gru_step(float *xh, const float *w, const float *bias, int inputs, int padded, int units) {
+  float h[kMaxUnits];
+  for (int u = 0; u < padded; u += VL) {
+    V r = load(bias + u), z = load(bias + padded + u), n = load(bias + 2 * padded + u), recurrent = load(bias + 3 * padded + u);
+    V more[3] = {};  // as in lstm_step
+    const float *row = w + u;
+    for (int j = 0; j < inputs; j++, row += 3 * padded) {
+      const V a = all(xh[j]);
+      r += a * load(row);
+      z += a * load(row + padded);
+      n += a * load(row + 2 * padded);
+    }
+    int j = inputs;
+    const int rows = inputs + units;
+    for (; j + 1 < rows; j += 2, row += 6 * padded) {
+      const V a = all(xh[j]), b = all(xh[j + 1]);
+      r += a * load(row);
+      z += a * load(row + padded);
+      recurrent += a * load(row + 2 * padded);
+#pragma GCC unroll 3
+      for (int g = 0; g < 3; g++) more[g] += b * load(row + (3 + g) * padded);
+    }
+    if (j < rows) {
+      const V a = all(xh[j]);
+      r += a * load(row);
+      z += a * load(row + padded);
+      recurrent += a * load(row + 2 * padded);
+    }
+    n = tanh_(n + sigmoid_(r + more[0]) * (recurrent + more[2]));
+    store(h + u, n + sigmoid_(z + more[1]) * (load(xh + inputs + u) - n));
+  }
+  for (int u = 0; u < units; u++) xh[inputs + u] = h[u];
+}
+
 extern const Kernels table;
-const Kernels table = {ISA_NAME, wavenet_layer, LAYER_TILE, affine, activate, multiply, add, fir, multiply_spectra, lstm_step};
+const Kernels table = {ISA_NAME, wavenet_layer, LAYER_TILE, affine, activate, multiply, add, fir, multiply_spectra, lstm_step, gru_step};
 
 #undef INLINE

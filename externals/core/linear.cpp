@@ -11,6 +11,7 @@ class Filter : public AmpModel {
   Filter(std::vector<float> taps, float bias, double model_rate) : taps_(std::move(taps)), convolver_(taps_, bias) {
     rate = model_rate;
     info["receptive_field"] = taps_.size();
+    info["macs"] = taps_.size();
     prewarm(convolver_.zeros(), bias != 0 ? int64_t(taps_.size()) : 0);
   }
   void process(State &state, const float *, const float *in, float *out, int n) const override {

@@ -30,7 +30,8 @@ class Lstm : public Net {
     for (int i = 0; i < units; i++) head_[size_t(i)] = weights.next();
     head_bias_ = weights.next();
     memory = -1;
-    macs = expected;
+    for (const LstmLayer &layer : layers_) macs += int64_t(4) * units * (layer.inputs + units);
+    macs += units;
   }
 
   void lay_out(Layout &layout) override {

@@ -1,7 +1,7 @@
 // One LSTM layer (Hochreiter & Schmidhuber 1997, with forget gate), gates in the order i, f, g, o, as PyTorch, Keras and
 // NAM have them. Shared by NAM's LSTM amps and by the MDRNN.
 #pragma once
-#include "net.h"
+#include "model.h"
 
 namespace neurig {
 
@@ -17,8 +17,8 @@ struct LstmLayer {
   float &bias_of(int gate, int unit) { return bias[size_t(gate) * padded + unit]; }
 
   void lay_out(Layout &layout) {
-    xh_ = layout.place(inputs + units);
-    cells_ = layout.place(padded);
+    xh_ = layout.take(inputs + units);
+    cells_ = layout.take(padded);
   }
 
   float *input(State &state) const { return state.data.data() + xh_; }
@@ -30,7 +30,7 @@ struct LstmLayer {
   }
 
  private:
-  int xh_ = 0, cells_ = 0;  // places in the state: [inputs | h] and c
+  int64_t xh_ = 0, cells_ = 0;  // places in the state: [inputs | h] and c
 };
 
 }  // namespace neurig

@@ -33,6 +33,9 @@ Mdrnn::Mdrnn(const Json &file) {
       for (int o = 0; o < size; o++) dense_[size_t(u) * outputs() + first + o] = weights.next();
     for (int o = 0; o < size; o++) dense_bias_[size_t(first + o)] = weights.next();
   }
+  int64_t macs = int64_t(units) * outputs();  // per frame
+  for (const LstmLayer &layer : layers_) macs += int64_t(4) * units * (layer.inputs + units);
+  info["macs"] = macs;
   info["dimension"] = dimension;
   info["units"] = units;
   info["layers"] = count;

@@ -68,6 +68,21 @@ struct State {
   }
 };
 
+// Hands out places in a State while a model is read.
+struct Layout {
+  int64_t floats = 0;
+  std::vector<int> heads;
+  int64_t take(int64_t size) {
+    const int64_t place = floats;
+    floats += (size + 15) / 16 * 16;
+    if (floats > kMaxStateFloats)
+      throw Error("the model needs more than " + std::to_string(kMaxStateFloats * 4 >> 20) + " MiB for each stream");
+    return place;
+  }
+  int64_t rows(int channels) { return take(int64_t(channels) * kRow); }  // planar scratch
+  State zeros() const { return {Floats(size_t(floats)), heads}; }
+};
+
 struct Param {
   std::string name;
   float low = 0, high = 1, preset = 0.5f;
@@ -108,6 +123,12 @@ std::shared_ptr<Model> read_model(const char *text, size_t length);
 std::shared_ptr<AmpModel> read_nam(const Json &file);
 std::shared_ptr<AmpModel> read_linear(const Json &file);
 std::shared_ptr<Model> read_mdrnn(const Json &file);
+std::shared_ptr<AmpModel> read_rtneural(const Json &file);
+std::shared_ptr<AmpModel> read_state_dict(const Json &file, const char *text, size_t length);
+std::shared_ptr<AmpModel> read_gated_wavenet(const Json &file);
 std::shared_ptr<AmpModel> impulse_response(const float *samples, int64_t frames, double rate);
+
+// The sample rate that a file states, itself or in its metadata; 48000 Hz where it does not.
+double rate_of(const Json &file);
 
 }  // namespace neurig

@@ -7,12 +7,6 @@
 namespace neurig {
 namespace {
 
-double rate_of(const Json &file) {
-  const auto found = file.find("sample_rate");
-  if (found == file.end() || found->is_null()) return 48000;
-  return number(file, "sample_rate", "the file", 1000, 1e6);
-}
-
 // A network as an amp: its first input is the signal, any further ones are knobs; its first output is heard.
 class NetAmp : public AmpModel {
  public:
@@ -42,7 +36,7 @@ class NetAmp : public AmpModel {
 
  private:
   std::unique_ptr<Net> net_;
-  int in_ = 0, out_ = 0;
+  int64_t in_ = 0, out_ = 0;
 };
 
 // The numbers of channels that each layer array of a slimmable WaveNet may have; only its own where it is not slimmable.

@@ -2,30 +2,6 @@
 
 namespace neurig {
 
-void History::lay_out(Layout &layout, int channels_, int64_t look_) {
-  channels = channels_;
-  const int64_t capacity = 3 * look_ + 16 * kBlock;
-  // Rows a multiple of 4 KiB apart would compete for the same cache lines.
-  int64_t rows = (capacity + kPad + 15) / 16 * 16;
-  while (rows / 16 % 4 != 1) rows += 16;
-  at_ = layout.place(rows * channels);
-  look = int(look_), capacity_ = int(capacity), stride = int(rows);
-  // Moving the past to the front takes time: histories that start at different places don't do it in the same block.
-  head_ = layout.heads();
-  layout.head(look + head_ % ((capacity_ - look) / kBlock) * kBlock);
-}
-
-float *History::here(State &state) const {
-  float *const rows = state.data.data() + at_;
-  int &head = state.heads[size_t(head_)];
-  if (head + kBlock > capacity_) {
-    for (int c = 0; c < channels; c++)
-      std::memmove(rows + ptrdiff_t(c) * stride, rows + ptrdiff_t(c) * stride + head - look, size_t(look) * sizeof(float));
-    head = look;
-  }
-  return rows + head;
-}
-
 Conv::Conv(int inputs_, int outputs_, int kernel_, int dilation_, int groups_, bool bias_, const std::string &where)
     : inputs(inputs_), outputs(outputs_), kernel(kernel_), dilation(dilation_), groups(groups_), has_bias(bias_) {
   if (kernel > kMaxKernel) throw Error(where + ": a kernel of " + std::to_string(kernel) + " is longer than " + std::to_string(kMaxKernel));

@@ -1,48 +1,11 @@
 // The parts that feed-forward networks are made of, all working on planar blocks of up to kBlock frames: [channel][kRow].
 #pragma once
 #include "activation.h"
+#include "history.h"
 
 namespace neurig {
 
 using Row = float *;  // first of several rows, kRow apart unless said otherwise
-
-// Hands out places in a State: floats in its data, positions in its heads.
-class Layout {
- public:
-  int place(int64_t floats) {
-    const int64_t at = size_;
-    size_ += (floats + kPad - 1) / kPad * kPad;
-    if (size_ > kMaxStateFloats)
-      throw Error("the model needs more than " + std::to_string(kMaxStateFloats * 4 >> 20) + " MiB for each stream");
-    return int(at);
-  }
-  int rows(int channels) { return place(int64_t(channels) * kRow); }
-  int head(int start) {
-    heads_.push_back(start);
-    return int(heads_.size()) - 1;
-  }
-  int heads() const { return int(heads_.size()); }
-  State zeros() const { return {Floats(size_t(size_)), heads_}; }
-
- private:
-  int64_t size_ = 0;
-  std::vector<int> heads_;
-};
-
-// The past of a planar signal, long enough for a dilated convolution. Blocks are written one after the other; when the
-// end is reached, what is still needed moves to the front.
-class History {
- public:
-  int channels = 0, look = 0, stride = 0;
-  void lay_out(Layout &layout, int channels, int64_t look);
-  // [real time] Where the next block goes; the past lies before it.
-  float *here(State &state) const;
-  // [real time] The block of n frames is complete.
-  void advance(State &state, int n) const { state.heads[size_t(head_)] += n; }
-
- private:
-  int at_ = 0, head_ = 0, capacity_ = 0;
-};
 
 // A linear map of channels, frame by frame, with taps into the past if it has a History: a (grouped, dilated)
 // convolution, or a 1×1 layer.
@@ -52,7 +15,8 @@ class Conv {
   bool has_bias = false;
   Conv() = default;
   Conv(int inputs, int outputs, int kernel, int dilation, int groups, bool bias, const std::string &where);
-  int64_t weights() const { return int64_t(outputs) * inputs / groups * kernel + (has_bias ? outputs : 0); }
+  int64_t weights() const { return macs() + (has_bias ? outputs : 0); }
+  int64_t macs() const { return int64_t(outputs) * inputs / groups * kernel; }
   int64_t look() const { return int64_t(kernel - 1) * dilation; }
   void read(Weights &weights);  // [out][in / groups][tap], then the bias
   // Makes the outputs also take `mixin`'s inputs, so that one pass computes both.
@@ -79,6 +43,7 @@ class Film {
       : map_(condition, (shift ? 2 : 1) * channels, 1, 1, groups, true, where), channels_(channels), shift_(shift) {}
   bool active() const { return channels_ > 0; }
   int64_t weights() const { return active() ? map_.weights() : 0; }
+  int64_t macs() const { return active() ? map_.macs() : 0; }
   int rows() const { return active() ? map_.outputs : 0; }
   void read(Weights &weights) {
     if (active()) map_.read(weights);

@@ -44,8 +44,9 @@ neurig_model *neurig_model_retain(neurig_model *model);
 void neurig_model_release(neurig_model *model);
 
 /* A JSON object that describes the model: "kind" ("amp" or "predictor"), "architecture", "sample_rate" (Hz),
- * "weights" (their number), "receptive_field" (samples; amps), "params" (a list of {"name", "default", "low", "high"}),
- * "dimension", "units", "layers", "mixtures" (predictors), "metadata". Belongs to the model. */
+ * "weights" (their number), "macs" (multiply-adds of its matrices for each sample or frame), "receptive_field"
+ * (samples; amps), "params" (a list of {"name", "default", "low", "high"}), "dimension", "units", "layers", "mixtures"
+ * (predictors), "metadata". Belongs to the model. */
 const char *neurig_model_info(const neurig_model *model);
 int neurig_model_is_amp(const neurig_model *model);
 int neurig_model_is_predictor(const neurig_model *model);
@@ -130,6 +131,19 @@ void neurig_predictor_mixture(const neurig_predictor *predictor, float *mus, flo
 void neurig_predictor_reset(neurig_predictor *predictor);
 /* [real time] Restarts the random generator: the same seed gives the same performance on every host. */
 void neurig_predictor_seed(neurig_predictor *predictor, uint64_t seed);
+
+/* ---- Measuring ------------------------------------------------------------------------------------------------- */
+
+/* What processes n samples of one channel: neurig_instance_process, or another engine's function of this kind. */
+typedef void (*neurig_process)(void *handle, const float *in, float *out, int n);
+/* Runs `channels` handles, one after the other for each block, over the same `frames` samples in whole blocks of
+ * `block` (≤ frames; what is left over is not processed). `out` takes the last channel's output. seconds[0] is the
+ * CPU time that this thread took, seconds[1] the time that passed; `block_seconds`, unless NULL, takes the time that
+ * passed in each block (reading the clock adds some 20 ns to it). */
+void neurig_measure(neurig_process process, void *const *handles, int channels, const float *in, float *out,
+                    int64_t frames, int block, double *seconds, float *block_seconds);
+/* Multiply-adds of floats per second that one core can do at most, as measured in about a millisecond. */
+double neurig_peak(void);
 
 #ifdef __cplusplus
 }

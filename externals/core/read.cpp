@@ -17,7 +17,33 @@ std::string parse_error(const char *text, size_t length, const Json::parse_error
   return "it is not valid JSON (at byte " + std::to_string(error.byte) + ")";
 }
 
+// What names no architecture is known by what else it has.
+std::shared_ptr<AmpModel> read_amp(const Json &file, const char *text, size_t length) {
+  if (file.contains("layers") && file.contains("in_shape")) return read_rtneural(file);
+  if (file.contains("dilations") && file.contains("variables")) return read_gated_wavenet(file);
+  if (file.contains("state_dict")) return read_state_dict(file, text, length);
+  for (const auto &[name, value] : file.items()) {
+    const size_t dot = name.rfind('.') + 1;  // 0 where there is none
+    if (value.is_array() && (name.compare(dot, name.npos, "weight") == 0 || name.compare(dot, name.npos, "weight_ih_l0") == 0))
+      return read_state_dict(file, text, length);
+  }
+  throw Error("it is JSON, but no model that is known: it has no \"architecture\" (NAM), no \"layers\" and \"in_shape\" (RTNeural, AIDA-X), "
+              "no \"state_dict\" (GuitarML), no \"dilations\" and \"variables\" (WaveNetVA, PedalNetRT)");
+}
+
 }  // namespace
+
+double rate_of(const Json &file) {
+  const Json metadata = file.value("metadata", Json::object());
+  for (const Json *part : {&file, &metadata})
+    for (const char *name : {"sample_rate", "samplerate"}) {
+      if (!part->is_object() || !part->contains(name)) continue;
+      Json value = (*part)[name];
+      if (value.is_string()) value = Json::parse(value.get<std::string>(), nullptr, false);  // AIDA-X writes "48000"
+      if (value.is_number()) return number({{name, value}}, name, "the file", 1000, 1e6);
+    }
+  return 48000;
+}
 
 void AmpModel::prewarm(State fresh, int64_t samples) {
   const FlushToZero flush;
@@ -42,6 +68,12 @@ std::shared_ptr<Model> read_model(const char *text, size_t length) {
     throw Error("it holds a number too large to be finite");
   }
   if (!file.is_object()) throw Error("it is JSON, but not a model: no object at the top");
+  const Json metadata = file.value("metadata", Json::object());
+  if (!file.contains("architecture")) {
+    auto amp = read_amp(file, text, length);
+    amp->info["metadata"] = metadata;
+    return amp;
+  }
   const std::string architecture = neurig::text(file, "architecture", "the file");
   std::shared_ptr<Model> model;
   if (architecture == "MDRNN") {
@@ -50,7 +82,7 @@ std::shared_ptr<Model> read_model(const char *text, size_t length) {
     model = read_nam(file);
   }
   model->info["architecture"] = architecture;
-  model->info["metadata"] = file.value("metadata", Json::object());
+  model->info["metadata"] = metadata;
   return model;
 }
 

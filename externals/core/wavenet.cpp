@@ -180,7 +180,7 @@ class WaveNet : public Net {
     for (Array &array : arrays_)
       for (Layer &layer : array.layers) {
         layer.mixed = !layer.conv_post.active() && !layer.mixin_pre.active() && !layer.mixin_post.active();
-        if (layer.mixed) layer.conv.absorb(layer.mixin);
+        if (layer.mixed) layer.conv.absorb(layer.mixin), macs += layer.mixin.macs();
         layer.kernel.run = kernel_for(array, layer);
         if (layer.kernel.run) layer.conv.tiled = layer.layer1x1.tiled = true;
       }
@@ -192,7 +192,8 @@ class WaveNet : public Net {
 
     outputs = post_head_.empty() ? arrays_.back().head.outputs : post_head_.back().outputs;
     memory = condition_net_ ? condition_net_->memory : 0;
-    macs = expected + (condition_net_ ? condition_net_->macs : 0);
+    if (condition_net_) macs += condition_net_->macs;
+    each_part([this](auto &part) { macs += part.macs(); });
     for (const Array &array : arrays_) {
       for (const Layer &layer : array.layers) memory += layer.conv.look();
       memory += array.head.look();
@@ -217,11 +218,11 @@ class WaveNet : public Net {
     x_ = layout.rows(channels), head_ = layout.rows(heads), other_head_ = layout.rows(heads);
     z_ = layout.rows(rows), other_ = layout.rows(rows), film_ = layout.rows(rows + conditions);
     for (Array &array : arrays_) {
-      for (Layer &layer : array.layers) layer.past.lay_out(layout, array.channels, layer.conv.look());
-      if (array.head.kernel > 1) array.head_past.lay_out(layout, array.head_rows, array.head.look());
+      for (Layer &layer : array.layers) layer.past = History(array.channels, layer.conv.look(), layout);
+      if (array.head.kernel > 1) array.head_past = History(array.head_rows, array.head.look(), layout);
     }
     post_past_.resize(post_head_.size());
-    for (size_t i = 0; i < post_head_.size(); i++) post_past_[i].lay_out(layout, post_head_[i].inputs, post_head_[i].look());
+    for (size_t i = 0; i < post_head_.size(); i++) post_past_[i] = History(post_head_[i].inputs, post_head_[i].look(), layout);
   }
 
   void start(State &state) const override {
@@ -261,7 +262,7 @@ class WaveNet : public Net {
   ActivationSpec post_activation_;
   std::vector<History> post_past_;
   float head_scale_ = 1;
-  int condition_ = 0, x_ = 0, head_ = 0, other_head_ = 0, z_ = 0, other_ = 0, film_ = 0;  // rows of scratch in the state
+  int64_t condition_ = 0, x_ = 0, head_ = 0, other_head_ = 0, z_ = 0, other_ = 0, film_ = 0;  // rows of scratch in the state
 
   // Everything that has weights, in the order of the file; head_scale follows.
   template <class Do> void each_part(Do work) {
@@ -337,8 +338,8 @@ class WaveNet : public Net {
 
   // A convolution over scratch rows, which go through its history where it looks back.
   static void convolve(const Conv &conv, const History &past, State &state, const float *x, Row out, int n) {
-    if (!past.stride) return conv.apply(x, kRow, out, kRow, nullptr, 0, n);
-    float *here = past.here(state);
+    if (!past.look) return conv.apply(x, kRow, out, kRow, nullptr, 0, n);
+    float *here = past.next(state);
     copy_rows(x, kRow, here, past.stride, conv.inputs, n);
     conv.apply(here, past.stride, out, kRow, nullptr, 0, n);
     past.advance(state, n);
@@ -354,7 +355,7 @@ class WaveNet : public Net {
     // x is kept in the history of the layer that it goes into, except where a FiLM stands between.
     const auto place = [&](size_t l) -> std::pair<float *, ptrdiff_t> {
       if (l < array.layers.size() && !array.layers[l].conv_pre.active())
-        return {array.layers[l].past.here(state), array.layers[l].past.stride};
+        return {array.layers[l].past.next(state), array.layers[l].past.stride};
       return {x, kRow};
     };
     auto [here, stride] = place(0);
@@ -375,7 +376,7 @@ class WaveNet : public Net {
       if (layer.conv_pre.active()) {
         copy_rows(x, kRow, z, kRow, channels, n);
         layer.conv_pre.apply(z, condition, film, n);
-        float *history = layer.past.here(state);
+        float *history = layer.past.next(state);
         copy_rows(z, kRow, history, layer.past.stride, channels, n);
         conv_in = history;
       }

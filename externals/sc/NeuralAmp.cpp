@@ -7,8 +7,8 @@
  *   /cmd neuralamp_query slot buffer [message]          tells what is in a slot
  *
  * Models are in numbered slots, as sounds are in buffers. A slot keeps the model; every unit plays it through an amp of
- * its own. When a slot changes, all units on it crossfade. What there is to tell goes into a buffer (see Report), because
- * that is how a plugin can reach a client on another machine; `message` is performed when it is there, so that a
+ * its own. When a slot changes, all units on it crossfade. What there is to tell goes into a buffer (see Report): that
+ * is how a plugin can reach a client on another machine. `message` is performed when it is there, so that a
  * [/b_getn, buffer, 0, 512] brings it to the client. /done follows what succeeded.
  *
  * Everything that takes time is an asynchronous command of the server's, in stages:
@@ -156,7 +156,7 @@ struct Seat {
   neurig_instance *instance;
 };
 
-/* An asynchronous command on its way through the stages. Memory: a Command, its seats, its path; all real-time memory. */
+/* An asynchronous command on its way through the stages: one piece of real-time memory, with its seats and its path. */
 struct Command {
   int slot, buffer, seats;
   Report report;
@@ -227,7 +227,7 @@ bool attach2(World *world, void *data) {
   if (!seat.amp) return false;
   reaper.start();
   neurig_amp_set(seat.amp, NEURIG_AMP_XFADE, kXfade);
-  if (world->mRealTime) {  // its unit sounds since some blocks already: an amp that has begun fades in
+  if (world->mRealTime) {  // its unit has been running for some blocks: an amp that has begun fades in
     float silence = 0;
     neurig_amp_process(seat.amp, &silence, &silence, 1);
   }
@@ -237,7 +237,8 @@ bool attach2(World *world, void *data) {
     Print("NeuralAmp: slot %d is empty: silence until a model is read into it\n", command->slot);
   } else {
     char reason[256] = "";
-    auto instance = neurig_instance_new(slots[command->slot].model, world->mSampleRate, kQuality, reason, sizeof reason);
+    neurig_model *model = slots[command->slot].model;
+    neurig_instance *instance = neurig_instance_new(model, world->mSampleRate, kQuality, reason, sizeof reason);
     if (!instance) Print("NeuralAmp: slot %d: %s\n", command->slot, reason);
     neurig_amp_swap(seat.amp, instance);
   }
@@ -397,9 +398,10 @@ void perform_request(World *world, Command *command, sc_msg_iter *arguments, Asy
     return;
   }
   command->buffer = arguments->geti(-1);
-  int size = static_cast<int>(arguments->getbsize());
+  size_t size = arguments->getbsize();
+  if (size > arguments->remain() - sizeof(int32)) size = 0;
   auto message = size ? const_cast<char *>(arguments->rdpos + sizeof(int32)) : nullptr;
-  perform(world, command, stage2, stage3, free_seats, reply, name, size, message);
+  perform(world, command, stage2, stage3, free_seats, reply, name, static_cast<int>(size), message);
 }
 
 void read_command(World *world, void *, sc_msg_iter *arguments, void *reply) {

@@ -25,14 +25,15 @@ def rows() -> dict[str, str]:
 
 
 def play(number: int, line: str, mutes: str, accents: str, rng: np.random.Generator) -> np.ndarray:
-    """One string's part, twice over: the second time it begins with what still rings from the first."""
+    """One string's part, twice and a column more: the second round begins and ends as within a loop."""
     columns = len(line)
+    total = 2 * columns + 1
     late = 0.004 + 0.005 * number                       # a downstroke reaches the low strings first
-    feel = rng.normal(0, 1, (columns, 2)).clip(-2, 2)   # the same small unevenness in both rounds
-    fret = np.zeros(2 * columns * COLUMN)
+    feel = rng.normal(0, 1, (columns, 2)).clip(-2, 2)   # the same small unevenness in every round
+    fret = np.zeros(total * COLUMN)
     stopped, muted = np.ones_like(fret), np.zeros_like(fret)
     plucks, now, held, sliding = [], 0.0, 1.0, False
-    for column in range(2 * columns):
+    for column in range(total):
         sign, mute = line[column % columns], mutes[column % columns] == "m"
         wobble, force = feel[column % columns]
         start = int(column * COLUMN + RATE * (late + 0.002 * wobble + 0.006))
@@ -56,15 +57,15 @@ def play(number: int, line: str, mutes: str, accents: str, rng: np.random.Genera
         sliding = sign == "/"
     smooth = np.hanning(240) / np.hanning(240).sum()
     stopped, muted = (np.convolve(x, smooth, "same") for x in (stopped, muted))
-    return string(number, TUNING[number] * 2 ** (fret / 12), plucks, muted, stopped, rng)
+    return string(number, TUNING[number] * 2 ** (fret / 12), plucks, muted, stopped)
 
 
 def phrase() -> np.ndarray:
     """The loop, float, peak 0.5."""
     rng = np.random.default_rng(8)
     tab = rows()
-    both = pickup(sum(play(i, tab[name], tab["m"], tab[">"], rng) for i, name in enumerate("EADG")))
-    loop = both[SECONDS * RATE:]
+    rounds = pickup(sum(play(i, tab[name], tab["m"], tab[">"], rng) for i, name in enumerate("EADG")))
+    loop = rounds[SECONDS * RATE:2 * SECONDS * RATE]
     return 0.5 * loop / np.abs(loop).max()
 
 

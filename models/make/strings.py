@@ -36,18 +36,19 @@ def comb(x: np.ndarray, delay: float) -> np.ndarray:
     return x - (1 - part) * late - part * np.concatenate([[0.0], late[:-1]])
 
 
-def stroke(open_period: float, pluck: Pluck, rng: np.random.Generator) -> np.ndarray:
+def stroke(open_period: float, pluck: Pluck) -> np.ndarray:
     """What the pick gives to the string: a short push, shorter and rougher the harder it is."""
     width = int(RATE * 0.0006 / (0.6 + 0.9 * min(pluck.level, 1.5)) * (1.4 if pluck.mute else 1.0))
     push = np.zeros(int(open_period) + 4 * width)
     push[:width] = np.hanning(width + 2)[1:-1]
     push /= push.sum()
-    push[:2 * width] += 0.05 / width * rng.standard_normal(2 * width) * np.hanning(2 * width)
+    grain = np.random.default_rng(0).standard_normal(2 * width)     # the pick's edge: the same at every stroke
+    push[:2 * width] += 0.05 / width * grain * np.hanning(2 * width)
     return pluck.level * comb(push, pluck.place * open_period)
 
 
-def string(number: int, pitch: np.ndarray, plucks: list[Pluck], muted: np.ndarray, stopped: np.ndarray,
-           rng: np.random.Generator) -> np.ndarray:
+def string(number: int, pitch: np.ndarray, plucks: list[Pluck], muted: np.ndarray,
+           stopped: np.ndarray) -> np.ndarray:
     """The pickup's signal of one string.
 
     :param number: 0 (lowest) to 5
@@ -62,14 +63,15 @@ def string(number: int, pitch: np.ndarray, plucks: list[Pluck], muted: np.ndarra
     touched = np.zeros(n)                               # the pick stops what still rings, just before it lets go
     for pluck in plucks:
         start = int(pluck.time * RATE)
-        push = stroke(open_period, pluck, rng)
+        push = stroke(open_period, pluck)
         force[start:start + len(push)] += push
         touched[max(0, start - int(1.2 * open_period)):start] = 1
+    touched = np.convolve(touched, np.hanning(96) / np.hanning(96).sum(), "same")
 
     # Losses per turn of the loop: one gain for all partials, and a symmetric filter that takes more from high ones.
     t60 = 1 / (1 / (6.5 - 0.6 * number) + muted / 0.45 + stopped / 0.05)              # s, at the fundamental
     t60_5k = 1 / (1 / (1.1 - 0.08 * number) + muted / 0.12 + stopped / 0.02)          # s, at 5 kHz
-    gain = 10 ** (-3 / (t60 * pitch)) * np.where(touched > 0, 0.2, 1.0)
+    gain = 10 ** (-3 / (t60 * pitch)) * 0.2 ** touched
     high = np.minimum((1 - 10 ** (-1.5 / (t60_5k * pitch))) / (1 - np.cos(2 * np.pi * 5000 / RATE)), 0.5)
 
     # The loop's filters delay too; the line makes up for it, so that the fundamental is in tune.

@@ -1,4 +1,4 @@
-// A model in one of the server's slots. Used like a Buffer: read returns at once, and the server answers when it is done.
+// A model in one of the server's slots. Used like a Buffer: read returns at once, the server answers when it is done.
 NeuralAmpModel {
 	classvar <numSlots = 1024, reportSize = 512, allocators;
 
@@ -100,7 +100,7 @@ NeuralAmpModel {
 			if(answered.not) {
 				answer.free;
 				buffer.free;
-				onError.value("the server '%' does not answer. Is the plugin NeuralAmp where it finds it (%)?"
+				onError.value("the server '%' does not answer. Perhaps it lacks the plugin NeuralAmp: it looks in %"
 					.format(server.name, Platform.userExtensionDir))
 			};
 			nil

@@ -1,10 +1,10 @@
 // A client of the rig server (neurig serve): builds and steers a rig over OSC.
 // Every request is answered: an action gets the answer, an error is posted and goes to onError(code, text).
 Rig {
-	classvar rigs;
+	classvar <rigs;
 
 	var <addr, <>timeout = 5;  // seconds
-	var requests, subscriptions, receiver;
+	var requests, subscriptions, receiver, lastError, lastErrorTime = 0;
 
 	*initClass { rigs = List.new }
 
@@ -32,6 +32,9 @@ Rig {
 		subscriptions.clear;
 		rigs.remove(this)
 	}
+
+	// has the server still to answer something?
+	isWaiting { ^requests.notEmpty }
 
 	// ---- Building
 
@@ -207,8 +210,14 @@ Rig {
 		^request
 	}
 
+	// the same error is posted once a second at most: a pattern may repeat a mistake a hundred times
 	prFail { |request, code, text|
-		"Rig: % % failed: %".format(request[\address], request[\arguments].join(" "), text).error;
+		var now = Main.elapsedTime, what = ([request[\address]] ++ request[\arguments]).join(" ");
+		if([request[\address], text] != lastError or: { now > (lastErrorTime + 1) }) {
+			"Rig: % failed: %".format(what, text).error;
+			lastError = [request[\address], text];
+			lastErrorTime = now
+		};
 		request[\onError].value(code, text)
 	}
 

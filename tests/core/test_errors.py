@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import neurig
-from core import models
+from core import models, wrong_stacks
 from neurig.model import impulse_response, parse
 
 ARRAYS = [models.layer_array(1, 4, 1, [1, 2])]
@@ -63,7 +63,7 @@ WRONG = {
     "MDRNN of one dimension": (models.model_file("MDRNN", MDRNN | {"dimension": 1}, []), "dimension"),
     "MDRNN without weights": (models.model_file("MDRNN", MDRNN, []), "found 0"),
     "deeply nested": ("[" * 100000, "not valid JSON"),
-}
+} | wrong_stacks.WRONG
 
 
 @pytest.mark.parametrize("name", WRONG)

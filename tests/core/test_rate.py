@@ -84,3 +84,15 @@ def test_too_far_apart() -> None:
     model = wire(1000)
     with pytest.raises(ValueError, match="too far apart|cannot convert"):
         model.instance(1e6, 2)
+
+
+@pytest.mark.parametrize("rate", [44100, 96000])
+def test_a_new_instance_has_heard_silence(rate: float) -> None:
+    """An onset right at the start gives what it gives after a second of silence; an offset is there too."""
+    x = sine(440, rate, 8192) + np.float32(0.3)
+    offset = parse(json.dumps({"architecture": "Linear", "config": {"receptive_field": 1, "bias": True},
+                               "weights": [0.5, 0.25], "sample_rate": 48000}))
+    period = rate // 100  # after which the two rates' clocks meet again
+    waited = offset.instance(rate)
+    assert np.max(np.abs(waited.process(np.zeros(100 * period, np.float32)) - 0.25)) < 1e-4  # the filters ripple
+    assert np.max(np.abs(waited.process(x) - offset.instance(rate).process(x))) < 1e-6

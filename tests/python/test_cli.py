@@ -11,7 +11,7 @@ from python.helpers import Command
 import neurig
 from neurig.files import share
 
-COMMANDS = ("convert", "demo", "info", "render", "serve", "step")
+COMMANDS = ("bench", "convert", "demo", "info", "render", "serve", "step")
 HEAVY = {"numpy", "rich", "pyo", "h5py", "soundfile", "onnxruntime", "pythonosc", "neurig._core", "neurig.rig"}
 
 

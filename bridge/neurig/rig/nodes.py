@@ -4,7 +4,6 @@ Pure data. How a node sounds is in ``graph.py``; what a predictor does is in ``p
 """
 
 import difflib
-import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -52,7 +51,7 @@ class Param:
             return value
         if not isinstance(value, (int, float)):
             raise RigError("bad_value", f"{self.name} takes a number, not {_shown(value)}")
-        if not math.isfinite(value) or not self.low <= value <= self.high:
+        if not self.low <= value <= self.high:  # so is NaN
             raise RigError("bad_value", f"{self.name} goes from {self.low:g} to {self.high:g}"
                                         f"{' ' + self.unit if self.unit else ''}, not {_shown(value)}")
         if self.kind == NUMBER:

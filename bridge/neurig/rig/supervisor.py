@@ -248,7 +248,8 @@ class Supervisor:
         samples, moved = -1, time.monotonic()
         while True:
             try:
-                answer = await asyncio.wait_for(self.ask("ping"), SILENCE)
+                async with asyncio.timeout(SILENCE):  # wait_for of Python 3.11 can miss that it is cancelled
+                    answer = await self.ask("ping")
             except TimeoutError:
                 return "the audio process does not answer"
             except AudioGone:
@@ -267,8 +268,9 @@ class Supervisor:
         self.tell("quit")
         self._process = self._writer = None
         if writer:
-            with contextlib.suppress(OSError, asyncio.TimeoutError):
-                await asyncio.wait_for(writer.drain(), 0.1)
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await writer.drain()
         end = time.monotonic() + patience
         while process.poll() is None and time.monotonic() < end:
             await asyncio.sleep(0.005)

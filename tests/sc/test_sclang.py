@@ -1,0 +1,111 @@
+"""The Quark in a real sclang: its unit tests, its help, the examples, and a rig that it builds, steers and tears down.
+
+sclang takes its time to start, so one run (see checks.scd) makes all checks of one server.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def rig_port(tmp_path_factory: pytest.TempPathFactory, jack_server) -> Iterator[int]:
+    """The port of a rig server that plays the demo into JACK."""
+    folder = tmp_path_factory.mktemp("rig")
+    command = [sys.executable, "-m", "neurig.cli", "serve", str(ROOT / "examples" / "demo.toml"),
+               "--backend", "jack", "--port", "0"]  # fmt: skip
+    env = jack_server.env | {"PYTHONPATH": str(ROOT / "bridge"), "XDG_DATA_HOME": str(folder), "PYTHONUNBUFFERED": "1"}
+    with (folder / "log").open("wb") as output:
+        server = subprocess.Popen(command, env=env, stdout=output, stderr=output)
+    try:
+        end = time.monotonic() + 20
+        while not (said := re.search(r"OSC on 127\.0\.0\.1:(\d+)", (folder / "log").read_text())):
+            assert server.poll() is None and time.monotonic() < end, (folder / "log").read_text()
+            time.sleep(0.05)
+        yield int(said[1])
+    finally:
+        server.terminate()
+        assert server.wait(10) == 0
+
+
+def run_sclang(document: Path, env: dict[str, str], seconds: float = 120) -> str:
+    """Runs a document in sclang; gives what it posts.
+
+    :raises AssertionError: where it does not end well, or not in time
+    """
+    process = subprocess.Popen(
+        ["sclang", "-D", str(document)], env=env, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+    )  # fmt: skip
+    try:
+        posted, _ = process.communicate(timeout=seconds)
+    finally:
+        with contextlib.suppress(ProcessLookupError):  # the group is gone with its last process
+            os.killpg(process.pid, signal.SIGKILL)  # sclang, and the server that it has booted
+        process.wait()
+    assert process.returncode == 0, posted
+    return posted
+
+
+@pytest.fixture
+def sclang_env(tmp_path: Path, jack_server) -> dict[str, str]:
+    """A new user, who has installed the Quark by a link into the folder for extensions, and has no screen."""
+    extensions = tmp_path / ".local" / "share" / "SuperCollider" / "Extensions"
+    extensions.mkdir(parents=True)
+    (extensions / "neurig").symlink_to(ROOT / "sc")
+    (tmp_path / "run").mkdir(mode=0o700)
+    env = {key: value for key, value in jack_server.env.items() if not key.startswith(("XDG_", "SC_", "DISPLAY"))}
+    return env | {
+        "HOME": str(tmp_path),
+        "TMPDIR": str(tmp_path),
+        "XDG_RUNTIME_DIR": str(tmp_path / "run"),
+        "QT_QPA_PLATFORM": "offscreen",
+        "QTWEBENGINE_DISABLE_SANDBOX": "1",
+        "QTWEBENGINE_CHROMIUM_FLAGS": "--no-sandbox --disable-gpu",
+    }
+
+
+@pytest.mark.parametrize(("program", "checks"), [("scsynth", "tests help examples rig"), ("supernova", "tests examples")])
+def test_quark(
+    program: str, checks: str, sclang_env: dict[str, str], rig_port: int, free_port: Callable[[], int]
+) -> None:
+    env = sclang_env | {
+        "NEURIG_CHECKS": checks,
+        "NEURIG_PROGRAM": program,
+        "NEURIG_PORT": str(free_port()),
+        "NEURIG_RIG_PORT": str(rig_port),
+        "NEURIG_EXAMPLES": str(ROOT / "examples" / "sc"),
+    }
+    posted = run_sclang(ROOT / "tests" / "sc" / "checks.scd", env)
+    assert "\nend\n" in posted, posted
+    failed = re.findall(r"^failed .*", posted, re.M)
+    assert not failed, "\n".join(failed)
+    passed = set(re.findall(r"^passed ([^:]*)", posted, re.M))
+    sections = dict(zip(checks.split(), re.split(r"^begin \w+$", posted, flags=re.M)[1:], strict=True))
+
+    for file in (ROOT / "sc" / "Tests").glob("*.sc"):
+        tests = re.findall(r"^\t(test_\w+)", file.read_text(), re.M)
+        assert tests and {f"{file.stem}.{test}" for test in tests} <= passed
+    if "help" in sections:
+        classes = [file.stem for file in (ROOT / "sc" / "Classes").glob("*.sc")]
+        assert {f"help of {name}" for name in classes} <= passed
+        assert "WARNING" not in sections["help"] and "ERROR" not in sections["help"], sections["help"]
+    assert {"amp.scd plays", "rig.scd is answered"} <= passed
+    assert "ERROR" not in sections["examples"], sections["examples"]
+    if "rig" in sections:
+        assert {"a rig built here is heard", "torn down again, it is silent", "the rig made no error"} <= passed
+
+
+def test_quark_has_the_version_of_the_rest() -> None:
+    version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.M)
+    assert version and f'version: "{version[1]}"' in (ROOT / "sc" / "neurig.quark").read_text()
