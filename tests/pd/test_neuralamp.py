@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from neurig.files import share
 from numpy.typing import NDArray
-from pd.render import complaints, play_script, render, run, talk
+from pd.render import Patch, complaints, play_script, render, run, talk
 
 AmpFile = Callable[..., Path]
 
@@ -61,6 +61,21 @@ def test_gains_and_bypass(amp_file: AmpFile) -> None:
     assert y[7100] == pytest.approx(0.5, rel=1e-5)
     assert y[-1] == 1
     assert np.abs(np.diff(y)).max() < 0.05  # it glides
+
+
+def test_follows_the_sample_rate_and_keeps_its_settings(amp_file: AmpFile) -> None:
+    """In an upsampled subpatch, whose rate is known only when the signal starts."""
+    path, inner, patch = amp_file(), Patch(), Patch()
+    told, amp, out = inner.obj("inlet"), inner.obj(f"neuralamp~ {path}"), inner.obj("print out")
+    inner.obj("block~ 64 1 2")
+    inner.chain(told, amp)
+    inner.connect(amp, out, 1)
+    begin, sub = patch.obj("loadbang"), patch.sub(inner)
+    for ms, text in ((0, "gain 6"), (10, "; pd dsp 1"), (20, "bang, print"), (30, "; pd quit")):
+        patch.at(begin, ms, text, sub)
+    console = patch.run("-r", "48000")
+    assert f"out: loaded {path}" in console and "out: samplerate 48000 96000" in console
+    assert any("gain 6 dB" in line for line in console)
 
 
 def test_without_a_model_it_is_silent() -> None:
