@@ -27,7 +27,7 @@ def data() -> Path:
     return path.resolve()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """Gives a UDP port of the loopback interface that nobody uses; another one at each call."""
     return _free_port

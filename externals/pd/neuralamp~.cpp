@@ -55,9 +55,9 @@ struct Player {
   std::vector<Amp> amps;              // one per channel
   std::string path;                   // of the model that plays
   Model model;
-  std::vector<float> knobs;  // the model's own
-  int replaced = 0;          // instances that the amps still fade out
-  std::vector<float> buffer; // as long as Pd's blocks
+  std::vector<float> knobs;   // the model's own
+  int replaced = 0;           // instances that the amps still fade out
+  std::vector<float> buffer;  // as long as Pd's blocks
   Background<Loaded> loading;
 };
 

@@ -34,9 +34,10 @@ class Patch:
         """Adds a message box, written as in Pd itself; returns its number."""
         return self._add("msg", text)
 
-    def sub(self, patch: "Patch") -> int:
+    def sub(self, patch: "Patch", name: str = "inner") -> int:
         """Adds a subpatch; returns its number."""
-        self._lines.append(f"{patch.text()}\n#X restore 0 0 pd;")
+        head, *rest = patch.text().split("\n")
+        self._lines.append("\n".join([head.replace(" 12;", f" {name} 0;"), *rest, f"#X restore 0 0 pd {name};"]))
         return len(self._lines) - 1
 
     def connect(self, source: int, sink: int, outlet: int = 0, inlet: int = 0) -> None:
@@ -70,6 +71,65 @@ class Patch:
         return number
 
 
+class Boxes:
+    """A patch from a file, changed for a test. Boxes of its uppermost window are named by kind and first words."""
+
+    def __init__(self, path: Path) -> None:
+        text = path.read_text()  # which is going to be written elsewhere
+        for up in ("../..", ".."):
+            text = text.replace(f" {up}/", f" {(path.parent / up).resolve()}/")
+        self._statements = re.findall(r"#.*?(?<!\\);\n", text, re.S)
+        self._boxes: list[int] = []  # where they are among the statements
+        depth = 0
+        for index, statement in enumerate(self._statements):
+            kind = statement.split()[:2]
+            depth += (kind == ["#N", "canvas"]) - (kind == ["#X", "restore"])
+            if depth == 1 and kind[0] == "#X" and kind[1] not in ("connect", "declare"):
+                self._boxes.append(index)
+
+    def replace(self, kind: str, start: str, text: str) -> None:
+        """Makes another box of one."""
+        index = self._boxes[self._one(kind, start)]
+        head = self._statements[index].split(maxsplit=4)[:4]
+        self._statements[index] = f"{' '.join(head)} {text};\n"
+
+    def click(self, ms: float, kind: str, start: str) -> None:
+        """A click, so many milliseconds after opening, on each such box that does not wait for a number."""
+        for box in self._find(kind, start):
+            if "$" not in self._statements[self._boxes[box]]:
+                self._connect(self._add("obj", "loadbang"), self._add("obj", f"delay {ms:.9g}"), box)
+
+    def listen(self, kind: str, start: str, text: str) -> None:
+        """Leads a box's first outlet to another object."""
+        self._connect(self._one(kind, start), self._add("obj", text))
+
+    def write(self, path: Path, quit_after: float | None = None) -> Path:
+        """Writes the patch, which quits Pd so many milliseconds after opening; returns its path."""
+        if quit_after is not None:
+            end = self._add("msg", "\\; pd quit")
+            self._connect(self._add("obj", "loadbang"), self._add("obj", f"delay {quit_after:.9g}"), end)
+        path.write_text("".join(self._statements))
+        return path
+
+    def _find(self, kind: str, start: str) -> list[int]:
+        words = [self._statements[index].split(maxsplit=4) for index in self._boxes]
+        found = [number for number, box in enumerate(words) if box[1] == kind and box[4].startswith(start)]
+        assert found, f"there is no box {kind} {start}"
+        return found
+
+    def _one(self, kind: str, start: str) -> int:
+        [found] = self._find(kind, start)
+        return found
+
+    def _add(self, kind: str, text: str) -> int:
+        self._statements.append(f"#X {kind} 10 10 {text};\n")
+        self._boxes.append(len(self._statements) - 1)
+        return len(self._boxes) - 1
+
+    def _connect(self, *numbers: int) -> None:
+        self._statements += [f"#X connect {source} 0 {sink} 0;\n" for source, sink in zip(numbers, numbers[1:])]
+
+
 def run(path: Path, *options: str, batch: bool = True, pd: str = "pd", seconds: float = 60) -> list[str]:
     """Opens a patch in Pd, with our objects on the search path, until it sends ``; pd quit``.
 
@@ -89,6 +149,21 @@ def run(path: Path, *options: str, batch: bool = True, pd: str = "pd", seconds: 
 def complaints(console: Iterable[str]) -> list[str]:
     """Those of the console's lines that tell of something wrong."""
     return [line for line in console if COMPLAINT.search(line)]
+
+
+def play_script(steps: Iterable[str], folder: Path) -> list[str]:
+    """Sends messages to named receivers in real time, a few milliseconds apart, while the signal runs.
+
+    :param steps: as [qlist] reads them, for instance ``4 pd-stage obj 10 10 osc~`` for: after 4 ms, an object in the
+        subpatch that is there for them
+    :param folder: where the patch is
+    :returns: the console's lines
+    """
+    (folder / "script.txt").write_text("".join(f"{step};\n" for step in ["0 pd dsp 1", *steps, "20 pd quit"]))
+    patch = Patch(folder)
+    patch.sub(Patch(), "stage")
+    patch.chain(patch.obj("loadbang"), patch.msg("read script.txt, bang"), patch.obj("qlist"))
+    return patch.run(batch=False)
 
 
 def talk(
@@ -163,7 +238,8 @@ def render(
         play, outer, record = patch.obj("tabplay~ neurig-in"), patch.sub(inner), patch.obj("tabwrite~ neurig-out")
         read = patch.msg(f"read -resize -maxsize 1e9 {source} neurig-in")
         write = patch.msg(f"write -wave -bytes 4 -rate {rate} {result} neurig-out")
-        file, dsp, end, quit_pd = patch.obj("soundfiler"), patch.msg("; pd dsp 1"), patch.obj("t b b"), patch.msg("; pd quit")
+        file, dsp = patch.obj("soundfiler"), patch.msg("; pd dsp 1")
+        end, quit_pd = patch.obj("t b b"), patch.msg("; pd quit")
         wait = patch.obj(f"delay {1000 * (frames + 128) / rate:.9g}")
         patch.chain(begin, order)
         patch.connect(order, read, outlet=2)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from neurig.files import share
 from numpy.typing import ArrayLike, NDArray
-from pd.render import complaints, run, talk
+from pd.render import Patch, complaints, play_script, talk
 
 WANDER = share("models", "wander.mdrnn")  # frames of [dt, x1, x2, x3]
 
@@ -76,26 +76,31 @@ def test_dt_never_stalls_a_loop() -> None:
     assert frames(talk(f"mdrnn {WANDER}", ["timescale 0", "bang"], outlets=[0, 1]))[0][0] == 1
 
 
-def test_plays_by_itself_with_a_delay(tmp_path: Path) -> None:
+def test_plays_by_itself_with_a_delay() -> None:
     """The loop of the help patch: dt starts the delay, the delay's end plays the frame and asks for the next."""
-    (tmp_path / "loop.pd").write_text(
-        f"#N canvas 0 0 450 300 12;\n#X obj 10 10 loadbang;\n#X obj 10 40 mdrnn {WANDER};\n#X obj 90 70 delay;\n"
-        "#X obj 90 100 t b b;\n#X obj 10 130 list append;\n#X obj 10 160 print frame;\n#X obj 200 10 delay 5000;\n"
-        "#X msg 200 40 \\; pd quit;\n#X connect 0 0 1 0;\n#X connect 0 0 6 0;\n#X connect 1 0 4 1;\n#X connect 1 1 2 0;\n"
-        "#X connect 2 0 3 0;\n#X connect 3 0 1 0;\n#X connect 3 1 4 0;\n#X connect 4 0 5 0;\n#X connect 6 0 7 0;\n"
-    )
+    patch = Patch()
+    begin, mdrnn, wait, due = (patch.obj(text) for text in ("loadbang", f"mdrnn {WANDER}", "delay", "t b b"))
+    hold, out = patch.obj("list append"), patch.obj("print frame")
+    patch.chain(begin, mdrnn)
+    patch.connect(mdrnn, hold, 0, 1)
+    patch.connect(mdrnn, wait, 1)
+    patch.chain(wait, due, mdrnn)
+    patch.connect(due, hold, 1)
+    patch.chain(hold, out)
+    patch.at(begin, 5000, "; pd quit", out)
+
     predictor, played, time = neurig.Predictor(WANDER), [], 0.0
     while time < 5:
         frame = predictor.predict()
         time += float(frame[0])
         played.append(frame[1:])
-    heard = [[float(number) for number in line.split()[1:]] for line in run(tmp_path / "loop.pd")]
+    heard = [[float(number) for number in line.split()[1:]] for line in patch.run()]
     np.testing.assert_allclose(heard, played[:-1], rtol=1e-5, atol=1e-6)
 
 
-def test_information(tmp_path: Path) -> None:
-    expected = [f"out 2: loaded {WANDER}", "out 2: arch MDRNN", "out 2: dimension 4", "out 2: units 64", "out 2: layers 2",
-                "out 2: mixtures 5"]
+def test_information() -> None:
+    sizes = ["dimension 4", "units 64", "layers 2", "mixtures 5"]
+    expected = [f"out 2: {text}" for text in (f"loaded {WANDER}", "arch MDRNN", *sizes)]
     told = talk("mdrnn", ["info", "print", "async 0", f"load {WANDER}", "info", "print"], outlets=[2])
     assert told[1] == ["out 2: unloaded"] and told[2][0] == "mdrnn: nothing is loaded"
     assert told[4] == told[5] == expected
@@ -103,16 +108,16 @@ def test_information(tmp_path: Path) -> None:
 
 
 def test_loads_in_the_background_and_plays_on() -> None:
-    told = talk(f"mdrnn {WANDER}", [f"load nope, load {WANDER}, load {WANDER}", "bang"], outlets=[0, 1, 2], batch=False,
-                every=300)
+    burst = f"load nope, load {WANDER}, load {WANDER}"
+    told = talk(f"mdrnn {WANDER}", [burst, "bang"], outlets=[0, 1, 2], batch=False, every=300)
     assert len([line for line in told[1] if "loaded" in line]) == 1
     assert_frames(told, [neurig.Predictor(WANDER).predict()])
 
 
 @pytest.mark.parametrize("message", [
-    "0.1 0.2", "0.1", "1 2 3 4 5", "0.1 0.2 high", "list 0.1 b 0.2", "play 1 2", "symbol x", "seed", "seed -1", "seed 0.5",
-    "seed x", "pitemp 0", "pitemp -1", "pitemp", "sigmatemp -0.1", "sigmatemp x", "timescale -1", "timescale", "async",
-    "load", "load missing", "load two words",
+    "0.1 0.2", "0.1", "1 2 3 4 5", "0.1 0.2 high", "list 0.1 b 0.2", "play 1 2", "symbol x", "seed", "seed -1",
+    "seed 0.5", "seed x", "pitemp 0", "pitemp -1", "pitemp", "sigmatemp -0.1", "sigmatemp x", "timescale -1", "timescale",
+    "async", "load", "load missing", "load two words",
 ])  # fmt: skip
 def test_wrong_messages_get_one_clear_error_and_change_nothing(message: str) -> None:
     told = talk(f"mdrnn {WANDER}", ["async 0", "0.1 0.2 0.3", "bang", message, "bang"], outlets=[0, 1])
@@ -122,14 +127,13 @@ def test_wrong_messages_get_one_clear_error_and_change_nothing(message: str) -> 
     assert_frames(told, [predictor.predict(), predictor.predict()])
 
 
-def test_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
-    """[expr] makes infinity of 1e30 * 1e30."""
-    (tmp_path / "infinite.pd").write_text(
-        f"#N canvas 0 0 450 300 12;\n#X obj 10 10 loadbang;\n#X msg 10 40 1e30;\n#X obj 10 70 expr $f1 * $f1;\n"
-        f"#X obj 10 100 pack f f f;\n#X obj 10 130 mdrnn {WANDER};\n#X msg 90 40 \\; pd quit;\n#X connect 0 0 1 0;\n"
-        "#X connect 1 0 2 0;\n#X connect 2 0 3 0;\n#X connect 3 0 4 0;\n#X connect 0 0 5 0;\n".replace("$", "\\$")
-    )
-    assert run(tmp_path / "infinite.pd") == ["error: mdrnn: a frame is made of numbers; this list has inf"]
+def test_infinity_is_refused() -> None:
+    patch = Patch()
+    begin, large, square = patch.obj("loadbang"), patch.msg("1e30"), patch.obj("expr $f1 * $f1")
+    frame, end = patch.obj("pack f f f"), patch.msg("; pd quit")
+    patch.chain(begin, large, square, frame, patch.obj(f"mdrnn {WANDER}"))
+    patch.connect(begin, end)
+    assert patch.run() == ["error: mdrnn: a frame is made of numbers; this list has inf"]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1, 2]", '{"architecture": "MDRNN", "weights": []}', None])
@@ -157,19 +161,15 @@ def test_wrong_flags_get_a_clear_error(text: str) -> None:
 
 
 def test_made_loaded_and_freed_at_random(tmp_path: Path) -> None:
-    draw, script = random.Random(2), []
+    draw, steps = random.Random(2), []
     for number in range(100):
         if number % 5 == 0:
-            script += ["pd-stage clear", "pd-stage obj 10 10 r neurig-players"]
+            steps += ["pd-stage clear", "pd-stage obj 10 10 r neurig-players"]
         if number % 5 < 2:
-            script.append(f"pd-stage obj 10 100 mdrnn {draw.choice(['', WANDER])}")
-            script.append(f"pd-stage connect 0 0 {1 + number % 5} 0")
+            steps.append(f"pd-stage obj 10 100 mdrnn {draw.choice(['', WANDER])}")
+            steps.append(f"pd-stage connect 0 0 {1 + number % 5} 0")
         else:
-            script.append("neurig-players " + draw.choice([f"load {WANDER}", f"load {WANDER}", "load nope", "reset", "info"]))
-    (tmp_path / "script.txt").write_text("".join(f"{draw.randint(0, 4)} {step};\n" for step in script) + "20 pd quit;\n")
-    (tmp_path / "stress.pd").write_text(
-        "#N canvas 0 0 450 300 12;\n#N canvas 0 0 450 300 stage 0;\n#X restore 10 10 pd stage;\n#X obj 10 40 loadbang;\n"
-        "#X msg 10 70 read script.txt \\, bang;\n#X obj 10 100 qlist;\n#X connect 1 0 2 0;\n#X connect 2 0 3 0;\n"
-    )
-    wrong = [line for line in complaints(run(tmp_path / "stress.pd", batch=False)) if ": nope: " not in line]
-    assert not wrong, "\n".join(wrong)
+            message = draw.choice([f"load {WANDER}", f"load {WANDER}", "load nope", "reset", "info"])
+            steps.append(f"neurig-players {message}")
+    console = play_script([f"{draw.randint(0, 4)} {step}" for step in steps], tmp_path)
+    assert not [line for line in complaints(console) if ": nope: " not in line]

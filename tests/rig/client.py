@@ -57,7 +57,7 @@ class Client:
             answer = self.receive(end - time.monotonic())
             assert answer is not None, f"no answer to {address} {arguments}; before: {answers}"
             answers.append(answer)
-            if answer[0] == address and not arguments or answer[0] in (DONE, ERROR) and answer[1] == address:
+            if answer[0] == address != "/rig/list" and not arguments or answer[0] in (DONE, ERROR) and answer[1] == address:
                 return answers
         raise AssertionError(f"no end of the answers to {address}: {answers}")
 
@@ -98,27 +98,32 @@ class Server:
         options = ["--backend", backend] if backend else []
         self.process = subprocess.Popen(
             [sys.executable, "-m", "neurig.cli", command, *map(str, arguments), "--port", "0", *options],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | (env or {}), cwd=cwd,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | (env or {}), cwd=cwd,
         )
-        assert self.process.stdout
-        self.started = self._line(ready)
+        self._lines: list[str] = []
+        self.started = self.line(ready)
         self.seconds = time.monotonic() - began
         port = re.search(r"(?:127\.0\.0\.1:|UDP port )(\d+)", self.started)
         while not port:
-            self.started += self._line(".*")
+            self.started += self.line()
             port = re.search(r"(?:127\.0\.0\.1:|UDP port )(\d+)", self.started)
         self.port = int(port[1])
         self.client = Client(self.port)
 
-    def _line(self, pattern: str, seconds: float = 20.0) -> str:
-        assert self.process.stdout
+    def line(self, pattern: str = "", seconds: float = 20.0) -> str:
+        """The next line on its standard output, which has to match."""
+        assert self.process.stdout and self.process.stderr
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
-            assert selector.select(seconds), f"the server said nothing for {seconds} s"
-        line = self.process.stdout.readline()
+            if not self._lines and not selector.select(seconds):
+                self.process.kill()
+                raise AssertionError(f"the server said nothing for {seconds} s: {self.process.stderr.read().decode()}")
+        if not self._lines:
+            self._lines = os.read(self.process.stdout.fileno(), 1 << 16).decode().splitlines(keepends=True)
+        line = self._lines.pop(0) if self._lines else ""
         if not re.match(pattern, line):
             self.process.kill()
-            raise AssertionError(f"the server did not start: {line}{self.process.stderr.read()}")  # type: ignore[union-attr]
+            raise AssertionError(f"the server did not start: {line}{self.process.stderr.read().decode()}")
         return line
 
     @property
@@ -138,8 +143,8 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             _, errors = self.process.communicate()
-            raise AssertionError(f"the server did not end: {errors}") from None
-        return errors
+            raise AssertionError(f"the server did not end: {errors.decode()}") from None
+        return errors.decode()
 
 
 def command_line(pid: int) -> bytes:

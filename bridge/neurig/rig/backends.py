@@ -5,6 +5,7 @@ pyo ends its process where a device is missing, so each backend is looked for be
 
 import ctypes
 import os
+import platform
 import threading
 import time
 from dataclasses import dataclass
@@ -119,14 +120,19 @@ def _open_clock(settings: dict[str, Any]) -> Opened:
 
 
 def _open_portaudio(settings: dict[str, Any]) -> Opened:
+    # The ALSA library in pyo's wheel looks for its plugins, PulseAudio's and PipeWire's among them, where Debian has none.
+    plugins = f"/usr/lib/{platform.machine()}-linux-gnu/alsa-lib"
+    if os.path.isdir(plugins):
+        os.environ.setdefault("ALSA_PLUGIN_DIR", plugins)
     with _quiet():  # ALSA writes a page where there is no card
         device, source = pyo.pa_get_default_output(), pyo.pa_get_default_input()
         outputs = pyo.pa_get_output_max_channels(device) if device >= 0 else 0
         inputs = pyo.pa_get_input_max_channels(source) if source >= 0 else 0
     if outputs <= 0:
         raise Unavailable("no sound card was found")
-    return _boot("portaudio", "the sound card", settings["rate"], settings["block"], min(inputs, settings["inputs"]),
-                 min(outputs, settings["outputs"]))
+    with _quiet():
+        return _boot("portaudio", "the sound card", settings["rate"], settings["block"],
+                     min(inputs, settings["inputs"]), min(outputs, settings["outputs"]))
 
 
 def _open_jack(settings: dict[str, Any]) -> Opened:

@@ -51,11 +51,12 @@ class Param:
             return value
         if not isinstance(value, (int, float)):
             raise RigError("bad_value", f"{self.name} takes a number, not {_shown(value)}")
-        if not self.low <= value <= self.high:  # so is NaN
+        slack = 1e-6 * (self.high - self.low) if self.kind == NUMBER else 0  # OSC's floats have 24 bits
+        if not self.low - slack <= value <= self.high + slack:  # so is NaN
             raise RigError("bad_value", f"{self.name} goes from {self.low:g} to {self.high:g}"
                                         f"{' ' + self.unit if self.unit else ''}, not {_shown(value)}")
         if self.kind == NUMBER:
-            return float(value)
+            return min(max(float(value), self.low), self.high)
         if value != int(value):
             raise RigError("bad_value", f"{self.name} takes a whole number, not {_shown(value)}")
         return int(value)

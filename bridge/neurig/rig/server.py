@@ -103,13 +103,16 @@ class Server:
         """Until it is told to end: by a signal, over OSC, or by setting ``finished``.
 
         :param started: is called when the rig plays
-        :raises OSError: where the port cannot be opened
-        :raises CannotStart: where there is no such audio
+        :raises CannotStart: where the port cannot be opened, or there is no such audio
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self.finished.set)
-        await self.osc.open(self.settings.host, self.settings.port)
+        try:
+            await self.osc.open(self.settings.host, self.settings.port)
+        except OSError as problem:
+            raise CannotStart(f"{self.settings.host}:{self.settings.port} cannot be opened: "
+                              f"{problem.strerror or problem}. Is another rig running? --port chooses another one") from None
         audio = asyncio.create_task(self.audio.run())
         finished = asyncio.create_task(self.finished.wait())
         others = [finished, asyncio.create_task(self._work()), asyncio.create_task(self._start(started))]
@@ -666,10 +669,6 @@ def run(settings: Settings, rig: Rig, started: Callable[[Server], None],
             await server.run(lambda: started(server))
         except CannotStart as problem:
             print(f"neurig: {problem}", file=sys.stderr)
-            return 1
-        except OSError as problem:
-            print(f"neurig: {settings.host}:{settings.port} cannot be opened: {problem.strerror or problem}. "
-                  "Is another rig running? --port chooses another one", file=sys.stderr)
             return 1
         return 0
 

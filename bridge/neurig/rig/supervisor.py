@@ -64,15 +64,16 @@ class Supervisor:
         """
         self.ready: Ready | None = None
         self.restarts = 0
-        self.rests_until = 0.0
+        self._rests_until = 0.0
         self._audio = audio
         self._restore = restore
         self._event = event
-        self._up = asyncio.Event()
+        self._settled = asyncio.Event()  # it is up, or rests after too many crashes
         self._numbers = count(1)
         self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._linked = False  # is there somebody to answer?
         self._crashed: list[str] = []  # backends that the process did not survive opening
         self._trying = ""
         self._lost = ""  # why the process ended by itself, in its own words
@@ -84,22 +85,18 @@ class Supervisor:
     @property
     def is_up(self) -> bool:
         """Is the rig built, and does it play?"""
-        return self._up.is_set()
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid if self._process else None
+        return self._settled.is_set() and not self._rests_until
 
     async def wait_up(self) -> None:
         """:raises RigError: unavailable, where that may take long"""
-        if not self.is_up and self.rests_until > time.monotonic():
+        await self._settled.wait()
+        if self._rests_until:
             raise RigError("unavailable", "the audio process keeps failing; next try in "
-                                          f"{self.rests_until - time.monotonic():.0f} s")
-        await self._up.wait()
+                                          f"{max(1.0, self._rests_until - time.monotonic()):.0f} s")
 
     def tell(self, do: str, **message: Any) -> None:
         """A request without an answer; lost where there is no audio process."""
-        if self._writer and not self._writer.is_closing():
+        if self._writer and self._linked:
             self._writer.write(encode({"do": do} | message))
 
     async def ask(self, do: str, **message: Any) -> dict[str, Any]:
@@ -108,7 +105,7 @@ class Supervisor:
         :raises RigError: where it was refused
         :raises AudioGone: where the audio process ended meanwhile
         """
-        if not self._writer or self._writer.is_closing():
+        if not self._linked:
             raise AudioGone
         number = next(self._numbers)
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
@@ -131,8 +128,6 @@ class Supervisor:
             while True:
                 began = time.monotonic()
                 reason = await self._live()
-                self._up.clear()
-                self.ready = None
                 if time.monotonic() - began > 2 * IN_SECONDS:
                     crashes.clear()
                     rest = REST[0]
@@ -140,15 +135,17 @@ class Supervisor:
                 if len(crashes) == MOST_CRASHES and crashes[-1] - crashes[0] < IN_SECONDS:
                     log.error("the audio process failed %d times in %.0f s (%s); next try in %.0f s", MOST_CRASHES,
                               crashes[-1] - crashes[0], reason, rest)
-                    self.rests_until = time.monotonic() + rest
+                    self._rests_until = time.monotonic() + rest
+                    self._settled.set()
                     await asyncio.sleep(rest)
+                    self._settled.clear()
+                    self._rests_until = 0.0
                     rest = min(2 * rest, REST[1])
                     crashes.clear()
                 else:
                     log.warning("%s: bringing the audio process back", reason)
                 self.restarts += 1
         finally:
-            self._stopping = True
             await self._end()
 
     async def _live(self) -> str:
@@ -171,10 +168,10 @@ class Supervisor:
             beating = asyncio.create_task(self._beat())
             try:
                 await asyncio.wait([building, listening, beating], return_when=asyncio.FIRST_COMPLETED)
-                if building.done():
+                if building.done() and not listening.done():
                     await building
                     self._was_up = True
-                    self._up.set()
+                    self._settled.set()
                     await asyncio.wait([listening, beating], return_when=asyncio.FIRST_COMPLETED)
                 reason = beating.result() if beating.done() else ""
             except AudioGone:
@@ -188,9 +185,12 @@ class Supervisor:
                     task.cancel()
                     with contextlib.suppress(asyncio.CancelledError, AudioGone, RigError):
                         await task
+        except asyncio.CancelledError:
+            self._stopping = True
+            raise
         finally:
+            self._cut()
             opened.cancel()
-            self._up.clear()
             listening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await listening
@@ -210,13 +210,22 @@ class Supervisor:
                 stdout=None if log.isEnabledFor(logging.DEBUG) else subprocess.DEVNULL,
             )
         reader, self._writer = await asyncio.open_connection(sock=ours)
+        self._linked = True
         return reader
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         decoder = Decoder()
-        while data := await reader.read(1 << 16):
-            for message in decoder.feed(data):
-                self._take(message)
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(1 << 16):
+                for message in decoder.feed(data):
+                    self._take(message)
+        self._cut()
+
+    def _cut(self) -> None:
+        """There is nobody left to answer."""
+        self.ready = None
+        self._settled.clear()  # first, so that those who ask again wait for the next process
+        self._linked = False
         for answer in self._answers.values():
             if not answer.done():
                 answer.set_exception(AudioGone())
@@ -265,10 +274,10 @@ class Supervisor:
         process, writer = self._process, self._writer
         if process is None:
             return None
-        self.tell("quit")
         self._process = self._writer = None
         if writer:
-            with contextlib.suppress(OSError, TimeoutError):
+            writer.write(encode({"do": "quit"}))
+            with contextlib.suppress(ConnectionError, TimeoutError):
                 async with asyncio.timeout(0.1):
                     await writer.drain()
         end = time.monotonic() + patience
