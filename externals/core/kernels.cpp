@@ -23,11 +23,13 @@ constexpr int kMaxUnits = 1024;
 namespace avx512 {
 #define VL 16
 #define WIDE 2
+#define REGISTERS 32
 #define LAYER_TILE 8
 #define ISA_NAME "AVX-512"
 #include "kernels.inl"
 #undef VL
 #undef WIDE
+#undef REGISTERS
 #undef LAYER_TILE
 #undef ISA_NAME
 }  // namespace avx512
@@ -38,11 +40,13 @@ namespace avx512 {
 namespace avx2 {
 #define VL 8
 #define WIDE 1
+#define REGISTERS 16
 #define LAYER_TILE 4
 #define ISA_NAME "AVX2"
 #include "kernels.inl"
 #undef VL
 #undef WIDE
+#undef REGISTERS
 #undef LAYER_TILE
 #undef ISA_NAME
 }  // namespace avx2
@@ -53,11 +57,13 @@ namespace avx2 {
 namespace baseline {
 #define VL 4
 #define WIDE 1
+#define REGISTERS 16
 #define LAYER_TILE 4
 #define ISA_NAME "baseline"
 #include "kernels.inl"
 #undef VL
 #undef WIDE
+#undef REGISTERS
 #undef LAYER_TILE
 #undef ISA_NAME
 }  // namespace baseline

@@ -34,8 +34,27 @@ struct WaveNetLayer {
               float *next, ptrdiff_t next_stride, int frames);
 };
 
+// How the gates of a recurrent layer's units lie in vectors: for each whole vector of units its gates one after the other;
+// for what is left, if that is half a vector or less, two or four gates side by side in one.
+struct Gates {
+  int units, lanes;
+  int left() const { return units % lanes; }
+  int share() const { return !left() || left() > lanes / 2 ? 0 : left() > lanes / 4 ? 2 : 4; }
+  int full() const { return units / lanes + (left() && !share()); }  // vectors of units, the last perhaps not whole
+  int padded() const { return (units + lanes - 1) / lanes * lanes; }
+  // Floats in a row of `rows` gates, and the place of one gate's unit in it; the last gate of a GRU's four shares a place
+  // in its rows of three.
+  int row(int rows) const { return (full() * rows + (share() ? 4 / share() : 0)) * lanes; }
+  int place(int rows, int gate, int unit) const {
+    const int v = unit / lanes, lane = unit % lanes;
+    if (v < full()) return (v * rows + (gate < rows ? gate : rows - 1)) * lanes + lane;
+    return (full() * rows + gate / share()) * lanes + gate % share() * (lanes / share()) + lane;
+  }
+};
+
 struct Kernels {
   const char *name;
+  int lanes;  // floats in a vector
   // What runs a WaveNetLayer; null where there is nothing for these channels or this activation.
   decltype(WaveNetLayer::run) (*wavenet_layer)(int channels, int taps, Activation activation);
   int layer_tile;  // outputs that wavenet_layer computes at a time (or all, where there are fewer)
@@ -53,12 +72,12 @@ struct Kernels {
   // Spectra in split form, n a multiple of kPad: y += a·b.
   void (*multiply_spectra)(float *y_re, float *y_im, const float *a_re, const float *a_im, const float *b_re,
                            const float *b_im, int n);
-  // One LSTM step of `units` (rows padded to `padded`, a multiple of kPad), gates i f g o; `w` is [inputs + units][4][padded].
-  // xh: inputs, then the last h (overwritten by the new h); c: cell state.
-  void (*lstm_step)(float *xh, float *c, const float *w, const float *bias, int inputs, int padded, int units);
-  // One GRU step, gates r z n; `w` is [inputs + units][3][padded], `bias` [4][padded]: r, z, n's own and n's for h.
-  // xh as for lstm_step, with `padded` floats for h.
-  void (*gru_step)(float *xh, const float *w, const float *bias, int inputs, int padded, int units);
+  // LSTM (gates i f g o) and GRU (r z a b; see recurrent.inl) over `frames` frames, from `inputs` rows to `units` rows.
+  // `w`: a row (Gates) for each input, then for each unit of h; `bias`: a row of four gates. `state`: h, then c, padded.
+  void (*lstm)(const Gates &gates, const float *w, const float *bias, int inputs, float *state, const float *in,
+               ptrdiff_t in_stride, float *out, ptrdiff_t out_stride, int frames);
+  void (*gru)(const Gates &gates, const float *w, const float *bias, int inputs, float *state, const float *in,
+              ptrdiff_t in_stride, float *out, ptrdiff_t out_stride, int frames);
 };
 
 const Kernels &kernels();

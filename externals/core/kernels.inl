@@ -322,76 +322,10 @@ static void multiply_spectra(float *y_re, float *y_im, const float *a_re, const 
   }
 }
 
-static void lstm_step(float *xh, float *c, const float *w, const float *bias, int inputs, int padded, int units) {
-  // The new h must not be read by this step's later units, so it is kept apart until the end.
-  float h[kMaxUnits];
-  const int rows = inputs + units;
-  for (int u = 0; u < padded; u += VL) {
-    V gate[4], more[4];  // two sums in turn hide the latency of the multiply-add
-#pragma GCC unroll 4
-    for (int g = 0; g < 4; g++) {
-      gate[g] = load(bias + g * padded + u);
-      more[g] = all(0.f);
-    }
-    const float *row = w + u;
-    int j = 0;
-    for (; j + 1 < rows; j += 2, row += 8 * padded) {
-      const V a = all(xh[j]), b = all(xh[j + 1]);
-#pragma GCC unroll 4
-      for (int g = 0; g < 4; g++) {
-        gate[g] += a * load(row + g * padded);
-        more[g] += b * load(row + (4 + g) * padded);
-      }
-    }
-    if (j < rows) {
-      const V a = all(xh[j]);
-#pragma GCC unroll 4
-      for (int g = 0; g < 4; g++) gate[g] += a * load(row + g * padded);
-    }
-#pragma GCC unroll 4
-    for (int g = 0; g < 4; g++) gate[g] += more[g];
-    const V cell = sigmoid_(gate[1]) * load(c + u) + sigmoid_(gate[0]) * tanh_(gate[2]);
-    store(c + u, cell);
-    store(h + u, sigmoid_(gate[3]) * tanh_(cell));
-  }
-  for (int u = 0; u < units; u++) xh[inputs + u] = h[u];
-}
-
-static void gru_step(float *xh, const float *w, const float *bias, int inputs, int padded, int units) {
-  float h[kMaxUnits];
-  for (int u = 0; u < padded; u += VL) {
-    V r = load(bias + u), z = load(bias + padded + u), n = load(bias + 2 * padded + u), recurrent = load(bias + 3 * padded + u);
-    V more[3] = {};  // as in lstm_step
-    const float *row = w + u;
-    for (int j = 0; j < inputs; j++, row += 3 * padded) {
-      const V a = all(xh[j]);
-      r += a * load(row);
-      z += a * load(row + padded);
-      n += a * load(row + 2 * padded);
-    }
-    int j = inputs;
-    const int rows = inputs + units;
-    for (; j + 1 < rows; j += 2, row += 6 * padded) {
-      const V a = all(xh[j]), b = all(xh[j + 1]);
-      r += a * load(row);
-      z += a * load(row + padded);
-      recurrent += a * load(row + 2 * padded);
-#pragma GCC unroll 3
-      for (int g = 0; g < 3; g++) more[g] += b * load(row + (3 + g) * padded);
-    }
-    if (j < rows) {
-      const V a = all(xh[j]);
-      r += a * load(row);
-      z += a * load(row + padded);
-      recurrent += a * load(row + 2 * padded);
-    }
-    n = tanh_(n + sigmoid_(r + more[0]) * (recurrent + more[2]));
-    store(h + u, n + sigmoid_(z + more[1]) * (load(xh + inputs + u) - n));
-  }
-  for (int u = 0; u < units; u++) xh[inputs + u] = h[u];
-}
+#include "recurrent.inl"
 
 extern const Kernels table;
-const Kernels table = {ISA_NAME, wavenet_layer, LAYER_TILE, affine, activate, multiply, add, fir, multiply_spectra, lstm_step, gru_step};
+const Kernels table = {ISA_NAME, VL, wavenet_layer, LAYER_TILE, affine, activate, multiply, add, fir, multiply_spectra,
+                       recurrent<LstmCell>, recurrent<GruCell>};
 
 #undef INLINE

@@ -1,9 +1,6 @@
 // NAM's LSTM: layers of LSTM under one linear output.
-#include "lstm.h"
-
-#include <algorithm>
-
 #include "net.h"
+#include "recurrent.h"
 
 namespace neurig {
 namespace {
@@ -19,55 +16,52 @@ class Lstm : public Net {
     weights.expect(expected);
 
     for (int l = 0; l < count; l++) {
-      LstmLayer layer(l ? units : inputs, units);
+      RecurrentLayer layer(Cell::lstm, l ? units : inputs, units);
       for (int o = 0; o < 4 * units; o++)
-        for (int i = 0; i < layer.inputs + units; i++) layer.weight(i, o / units, o % units) = weights.next();
-      for (int o = 0; o < 4 * units; o++) layer.bias_of(o / units, o % units) = weights.next();
+        for (int row = 0; row < layer.inputs() + units; row++) layer.set_weight(row, o / units, o % units, weights.next());
+      for (int o = 0; o < 4 * units; o++) layer.set_bias(o / units, o % units, weights.next());
       for (int i = 0; i < 2 * units; i++) initial_.push_back(weights.next());
+      macs += layer.macs();
       layers_.push_back(std::move(layer));
     }
     head_ = Floats(size_t(units));
     for (int i = 0; i < units; i++) head_[size_t(i)] = weights.next();
     head_bias_ = weights.next();
     memory = -1;
-    for (const LstmLayer &layer : layers_) macs += int64_t(4) * units * (layer.inputs + units);
     macs += units;
   }
 
   void lay_out(Layout &layout) override {
-    for (LstmLayer &layer : layers_) layer.lay_out(layout);
+    for (RecurrentLayer &layer : layers_) layer.lay_out(layout);
+    for (int64_t &place : hidden_) place = layout.rows(layers_[0].units());
   }
 
   // h and c of every layer as the file stores them
   void start(State &state) const override {
     const float *from = initial_.data();
-    for (const LstmLayer &layer : layers_) {
-      std::copy_n(from, layer.units, layer.output(state));
-      std::copy_n(from + layer.units, layer.units, layer.cells(state));
-      from += 2 * layer.units;
+    for (const RecurrentLayer &layer : layers_) {
+      const int units = layer.units();
+      for (int u = 0; u < units; u++) layer.set_state(state, u, from[u], from[units + u]);
+      from += 2 * units;
     }
   }
 
   void process(State &state, const float *in, Row out, int n) const override {
-    const int units = layers_[0].units;
-    for (int i = 0; i < n; i++) {
-      for (int c = 0; c < inputs; c++) layers_[0].input(state)[c] = in[ptrdiff_t(c) * kRow + i];
-      for (size_t l = 0; l < layers_.size(); l++) {
-        if (l) std::copy_n(layers_[l - 1].output(state), units, layers_[l].input(state));
-        layers_[l].step(state);
-      }
-      const float *h = layers_.back().output(state);
-      float y = head_bias_;
-      for (int u = 0; u < units; u++) y += head_[size_t(u)] * h[u];
-      out[i] = y;
+    for (size_t l = 0; l < layers_.size(); l++) {
+      float *const hidden = state.data.data() + hidden_[l % 2];
+      layers_[l].run(state, in, kRow, hidden, kRow, n);
+      in = hidden;
     }
+    const Source last{in, kRow, layers_[0].units()};
+    kernels().affine(out, kRow, 1, head_.data(), &head_bias_, nullptr, 0, &last, 1, n);
   }
 
  private:
-  std::vector<LstmLayer> layers_;
+  std::vector<RecurrentLayer> layers_;
   std::vector<float> initial_;
   Floats head_;
   float head_bias_ = 0;
+  int64_t hidden_[2] = {};  // rows between the layers
 };
 
 }  // namespace

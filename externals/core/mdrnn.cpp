@@ -18,11 +18,11 @@ Mdrnn::Mdrnn(const Json &file) {
   weights.expect(expected);
 
   for (int l = 0; l < count; l++) {
-    LstmLayer layer(l ? units : dimension, units);
+    RecurrentLayer layer(Cell::lstm, l ? units : dimension, units);
     layer.lay_out(layout_);
-    for (int row = 0; row < layer.inputs + units; row++)
-      for (int o = 0; o < 4 * units; o++) layer.weight(row, o / units, o % units) = weights.next();
-    for (int o = 0; o < 4 * units; o++) layer.bias_of(o / units, o % units) = weights.next();
+    for (int row = 0; row < layer.inputs() + units; row++)
+      for (int o = 0; o < 4 * units; o++) layer.set_weight(row, o / units, o % units, weights.next());
+    for (int o = 0; o < 4 * units; o++) layer.set_bias(o / units, o % units, weights.next());
     layers_.push_back(std::move(layer));
   }
   dense_.resize(size_t(units) * outputs());
@@ -34,7 +34,7 @@ Mdrnn::Mdrnn(const Json &file) {
     for (int o = 0; o < size; o++) dense_bias_[size_t(first + o)] = weights.next();
   }
   int64_t macs = int64_t(units) * outputs();  // per frame
-  for (const LstmLayer &layer : layers_) macs += int64_t(4) * units * (layer.inputs + units);
+  for (const RecurrentLayer &layer : layers_) macs += layer.macs();
   info["macs"] = macs;
   info["dimension"] = dimension;
   info["units"] = units;
@@ -48,14 +48,15 @@ Mdrnn::Mixture Mdrnn::mixture() const {
 }
 
 void Mdrnn::step(State &state, const float *frame, Mixture &out) const {
-  for (int d = 0; d < dimension; d++) layers_[0].input(state)[d] = frame[d] * scale;
-  for (size_t l = 0; l < layers_.size(); l++) {
-    if (l) std::copy_n(layers_[l - 1].output(state), units, layers_[l].input(state));
-    layers_[l].step(state);
+  float rows[2][kMaxChannels], *h = rows[0], *before = rows[1];  // one frame of planar rows is a plain vector
+  for (int d = 0; d < dimension; d++) h[d] = frame[d] * scale;
+  for (const RecurrentLayer &layer : layers_) {
+    std::swap(h, before);
+    layer.run(state, before, 1, h, 1, 1);
   }
   float y[64 * (2 * 64 + 1)];
   std::copy(dense_bias_.begin(), dense_bias_.end(), y);
-  const float *h = layers_.back().output(state), *w = dense_.data();
+  const float *w = dense_.data();
   const int n = outputs();
   for (int u = 0; u < units; u++, w += n)
     for (int o = 0; o < n; o++) y[o] += h[u] * w[o];

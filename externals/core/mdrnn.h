@@ -1,6 +1,6 @@
 // The MDRNN: LSTM layers under a mixture density output (Bishop 1994; Martin & Torresen 2019, IMPSY's network).
 #pragma once
-#include "lstm.h"
+#include "recurrent.h"
 
 namespace neurig {
 
@@ -21,7 +21,7 @@ class Mdrnn : public Model {
   void step(State &state, const float *frame, Mixture &out) const;
 
  private:
-  std::vector<LstmLayer> layers_;
+  std::vector<RecurrentLayer> layers_;
   Layout layout_;
   std::vector<float> dense_, dense_bias_;  // [units][outputs], outputs: mus | sigmas | logits
   int outputs() const { return mixtures * (2 * dimension + 1); }

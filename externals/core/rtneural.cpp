@@ -137,7 +137,7 @@ class LayerReader {
   std::string lstm() {
     const int units = outs();
     const std::vector<float> kernel = weights(0, {ins_, 4 * units}), recurrent = weights(1, {units, 4 * units}), b = bias(2, {4 * units});
-    stack_.lstm(units, gates(kernel, recurrent, 4 * units, {0, 1, 2, 3}), [&](int gate, int unit) { return b[size_t(gate * units + unit)]; });
+    stack_.recurrent(Cell::lstm, units, gates(kernel, recurrent, 4 * units, {0, 1, 2, 3}), [&](int gate, int unit) { return b[size_t(gate * units + unit)]; });
     return "LSTM " + std::to_string(units);
   }
 
@@ -147,7 +147,7 @@ class LayerReader {
     if (weights_.size() > 2 && weights_[2].is_array() && !weights_[2].empty() && !weights_[2][0].is_array())
       throw Error(weight_name(2) + " is one list: a GRU made with reset_after=False is not supported");
     const std::vector<float> b = bias(2, {2, columns});
-    stack_.gru(units, gates(kernel, recurrent, columns, {1, 0, 2}), [&](int gate, int unit) {
+    stack_.recurrent(Cell::gru, units, gates(kernel, recurrent, columns, {1, 0, 2}), [&](int gate, int unit) {
       if (gate >= 2) return b[size_t((gate - 2) * columns + 2 * units + unit)];
       const size_t column = size_t((1 - gate) * units + unit);
       return b[column] + b[size_t(columns) + column];

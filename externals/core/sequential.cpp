@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "gru.h"
 #include "instance.h"
-#include "lstm.h"
 
 namespace neurig {
 namespace {
@@ -56,26 +54,20 @@ class Conv : public Layer {
   std::vector<Floats> weights_;  // per group, per kTaps taps
 };
 
-template <class Cell> class Recurrent : public Layer {
+class Recurrent : public Layer {
  public:
-  Recurrent(Cell cell, Layout &layout) : cell_(std::move(cell)) {
-    cell_.lay_out(layout);
-    rows_ = layout.take(int64_t(cell_.inputs) * kRow);
+  Recurrent(RecurrentLayer layer, Layout &layout)
+      : layer_(std::move(layer)), rows_(layout.rows(layer_.inputs())) {
+    layer_.lay_out(layout);
   }
   Rows input(State &state) const override { return {state.data.data() + rows_, kRow}; }
   void run(State &state, Rows in, Rows out, int n) const override {
-    float *const x = cell_.input(state);
-    const float *const h = cell_.output(state);
-    for (int f = 0; f < n; f++) {
-      for (int i = 0; i < cell_.inputs; i++) x[i] = in.x[i * in.stride + f];
-      cell_.step(state);
-      for (int u = 0; u < cell_.units; u++) out.x[u * out.stride + f] = h[u];
-    }
+    layer_.run(state, in.x, in.stride, out.x, out.stride, n);
   }
 
  private:
-  Cell cell_;
-  int64_t rows_ = 0;
+  RecurrentLayer layer_;
+  int64_t rows_;
 };
 
 constexpr double kKnobSeconds = 0.02;  // a knob's way from 0 to 1
@@ -142,28 +134,17 @@ void Sequential::conv(int outs, int kernel, int64_t dilation, int groups, const 
   add(std::make_unique<Conv>(channels_, outs, kernel, dilation, groups, weight, bias, layout_), outs);
 }
 
-void Sequential::lstm(int units, const GateWeight &weight, const GateBias &bias) {
-  count(int64_t(4) * units * (channels_ + units), 4 * units);
-  LstmLayer cell(channels_, units);
-  for (int g = 0; g < 4; g++)
-    for (int u = 0; u < units; u++) {
-      for (int row = 0; row < channels_ + units; row++) cell.weight(row, g, u) = weight(row, g, u);
-      cell.bias_of(g, u) = bias(g, u);
-    }
-  recurrent_ = true;
-  add(std::make_unique<Recurrent<LstmLayer>>(std::move(cell), layout_), units);
-}
-
-void Sequential::gru(int units, const GateWeight &weight, const GateBias &bias) {
-  count(int64_t(3) * units * (channels_ + units), 4 * units);
-  GruLayer cell(channels_, units);
+void Sequential::recurrent(Cell cell, int units, const GateWeight &weight, const GateBias &bias) {
+  const int gates = cell == Cell::lstm ? 4 : 3;
+  count(int64_t(gates) * units * (channels_ + units), 4 * units);
+  RecurrentLayer layer(cell, channels_, units);
   for (int u = 0; u < units; u++) {
-    for (int g = 0; g < 3; g++)
-      for (int row = 0; row < channels_ + units; row++) cell.weight(row, g, u) = weight(row, g, u);
-    for (int g = 0; g < 4; g++) cell.bias_of(g, u) = bias(g, u);
+    for (int g = 0; g < gates; g++)
+      for (int row = 0; row < channels_ + units; row++) layer.set_weight(row, g, u, weight(row, g, u));
+    for (int g = 0; g < 4; g++) layer.set_bias(g, u, bias(g, u));
   }
   recurrent_ = true;
-  add(std::make_unique<Recurrent<GruLayer>>(std::move(cell), layout_), units);
+  add(std::make_unique<Recurrent>(std::move(layer), layout_), units);
 }
 
 void Sequential::finish() {
@@ -175,13 +156,14 @@ void Sequential::finish() {
   if (channels_ > 1) warn("it has " + std::to_string(channels_) + " outputs; the first is heard");
   // Half a second for what remembers for ever; less for a huge model, so that loading ends.
   const int64_t samples = receptive_field_ + (recurrent_ ? int64_t(rate / 2) : 0);
-  const auto unset_knobs = [this](State &state) {
-    for (size_t k = 0; k < params.size(); k++) state.data[size_t(knobs_) + k] = -1;
-  };
-  State zeros = layout_.zeros();
-  unset_knobs(zeros);
-  prewarm(std::move(zeros), std::min(samples, int64_t(2e9) / std::max<int64_t>(macs_, 1)));
-  unset_knobs(silent);
+  prewarm(zeros(), std::min(samples, int64_t(2e9) / std::max<int64_t>(macs_, 1)));
+  for (size_t k = 0; k < params.size(); k++) silent.data[size_t(knobs_) + k] = -1;
+}
+
+State Sequential::zeros() const {
+  State state = layout_.zeros();
+  for (size_t k = 0; k < params.size(); k++) state.data[size_t(knobs_) + k] = -1;  // unset
+  return state;
 }
 
 void Sequential::warn(const std::string &text) {
@@ -212,7 +194,7 @@ void Sequential::process(State &state, const float *knobs, const float *in, floa
   std::copy_n(dry, n, rows.x);
   for (size_t k = 0; k < params.size(); k++) {
     float &now = state.data[size_t(knobs_) + k], *row = rows.x + ptrdiff_t(k + 1) * rows.stride;
-    if (now < 0) now = knobs[k];  // unset: nothing has been heard yet
+    if (now < 0) now = knobs[k];  // nothing has been heard yet
     for (int i = 0; i < n; i++) row[i] = now += std::clamp(knobs[k] - now, -knob_step_, knob_step_);
   }
   const float *wet = run(state, rows, n).x;
@@ -221,7 +203,7 @@ void Sequential::process(State &state, const float *knobs, const float *in, floa
 
 std::vector<float> Sequential::response(const std::vector<float> &input) const {
   const FlushToZero flush;
-  State state = layout_.zeros();
+  State state = zeros();
   std::vector<float> output(input.size());
   for (size_t at = 0; at < input.size(); at += kBlock) {
     const int n = int(std::min<size_t>(kBlock, input.size() - at));

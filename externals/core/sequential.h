@@ -3,7 +3,7 @@
 #include <functional>
 
 #include "history.h"
-#include "model.h"
+#include "recurrent.h"
 
 namespace neurig {
 
@@ -43,11 +43,10 @@ class Sequential : public AmpModel {
   using ConvWeight = std::function<float(int o, int i, int tap)>;
   void conv(int outs, int kernel, int64_t dilation, int groups, const ConvWeight &weight, const std::vector<float> &bias);
   void dense(int outs, const ConvWeight &weight, const std::vector<float> &bias) { conv(outs, 1, 1, 1, weight, bias); }
-  // The weight of a row - the inputs, then h - to a gate's unit; gates as in LstmLayer and GruLayer.
+  // The weight of a row - the inputs, then h - to a gate's unit; gates as in RecurrentLayer.
   using GateWeight = std::function<float(int row, int gate, int unit)>;
   using GateBias = std::function<float(int gate, int unit)>;
-  void lstm(int units, const GateWeight &weight, const GateBias &bias);
-  void gru(int units, const GateWeight &weight, const GateBias &bias);
+  void recurrent(Cell cell, int units, const GateWeight &weight, const GateBias &bias);
   void pointwise(Pointwise op) { between_.back().push_back(std::move(op)); }
   void activation(Activation function) { pointwise({Pointwise::activation, function, {}, {}}); }
 
@@ -65,6 +64,7 @@ class Sequential : public AmpModel {
  private:
   void count(int64_t macs, int64_t biases);
   void add(std::unique_ptr<Layer> layer, int outs);
+  State zeros() const;
   Rows first(State &state) const;
   Rows run(State &state, Rows in, int n) const;
 

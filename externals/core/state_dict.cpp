@@ -74,10 +74,10 @@ class ModuleReader {
       return row < ins ? ih[from * ins + row] : hh[from * units + size_t(row - ins)];
     };
     if (gates == 4) {
-      stack.lstm(units, weight, [&](int gate, int unit) { return b[size_t(gate) * units + unit] + c[size_t(gate) * units + unit]; });
+      stack.recurrent(Cell::lstm, units, weight, [&](int gate, int unit) { return b[size_t(gate) * units + unit] + c[size_t(gate) * units + unit]; });
       return "LSTM " + std::to_string(units);
     }
-    stack.gru(units, weight, [&](int gate, int unit) {
+    stack.recurrent(Cell::gru, units, weight, [&](int gate, int unit) {
       const size_t at = size_t(gate) * units + unit;
       return gate < 2 ? b[at] + c[at] : gate == 2 ? b[at] : c[at - size_t(units)];
     });

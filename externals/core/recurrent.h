@@ -1,0 +1,51 @@
+// One recurrent layer, shared by amps and by the MDRNN:
+//   LSTM (Hochreiter & Schmidhuber 1997, with forget gate), gates i f g o, as PyTorch, Keras and NAM have them;
+//   GRU (Cho et al. 2014) with the reset gate after the multiplication, as PyTorch, Keras and cuDNN compute it:
+//     r = σ(W_r x + U_r h + b_r)   z = σ(W_z x + U_z h + b_z)   n = tanh(W_n x + b_n + r·(U_n h + c_n))   h' = n + z·(h − n)
+//   with gates r, z, n, and for the bias also a fourth, c_n.
+#pragma once
+#include "model.h"
+
+namespace neurig {
+
+enum class Cell { lstm, gru };
+
+class RecurrentLayer {
+ public:
+  RecurrentLayer(Cell cell, int inputs, int units)
+      : cell_(cell), inputs_(inputs), gates_{units, kernels().lanes}, weights_(size_t(inputs + units) * gates_.row(rows())),
+        bias_(size_t(gates_.row(4))) {}
+
+  int inputs() const { return inputs_; }
+  int units() const { return gates_.units; }
+  int64_t macs() const { return int64_t(rows()) * units() * (inputs_ + units()); }
+  // A weight of an input's row or, after the inputs, of h's.
+  void set_weight(int row, int gate, int unit, float value) {
+    const int slot = cell_ == Cell::gru && gate == 2 && row >= inputs_ ? 3 : gate;
+    weights_[size_t(row) * gates_.row(rows()) + gates_.place(rows(), slot, unit)] = value * scale(slot);
+  }
+  void set_bias(int gate, int unit, float value) { bias_[size_t(gates_.place(4, gate, unit))] = value * scale(gate); }
+  void lay_out(Layout &layout) { state_ = layout.take(2 * gates_.padded()); }
+  void set_state(State &state, int unit, float h, float c) const {
+    float *const at = state.data.data() + state_ + unit;
+    at[0] = h, at[gates_.padded()] = 2 * c;
+  }
+  // [real time] From planar rows to planar rows, which may not overlap.
+  void run(State &state, const float *in, ptrdiff_t in_stride, float *out, ptrdiff_t out_stride, int frames) const {
+    const auto step = cell_ == Cell::lstm ? kernels().lstm : kernels().gru;
+    step(gates_, weights_.data(), bias_.data(), inputs_, state.data.data() + state_, in, in_stride, out, out_stride, frames);
+  }
+
+ private:
+  int rows() const { return cell_ == Cell::lstm ? 4 : 3; }
+  // What the kernels want halved: all that goes into a sigmoid, and what a GRU's r multiplies.
+  float scale(int slot) const { return slot == 2 ? 1.f : 0.5f; }
+
+  Cell cell_;
+  int inputs_;
+  Gates gates_;
+  Floats weights_, bias_;
+  int64_t state_ = 0;
+};
+
+}  // namespace neurig
