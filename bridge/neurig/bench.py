@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from neurig._core import ffi, lib
 from neurig.files import share, write_atomic
-from neurig.model import Model, impulse_response, load
+from neurig.model import Instance, Model, impulse_response, load
 
 OURS = "neurig"
 BUNDLED = ("crunch.nam", "open-back.wav")
@@ -51,10 +51,12 @@ class Row:
     :ivar ns_low: first quartile of the same, :ivar ns_high: third quartile
     :ivar wall_ns_per_sample: the same by the clock on the wall, median
     :ivar real_time_factor: how many times faster than real time all channels together run
-    :ivar fma_share: the model's multiply-adds, as a share of those that this core could have done meanwhile
+    :ivar fma_share: the model's multiply-adds, as a share of those that this core could have done meanwhile; ``None``
+        where ``slim`` is given
     :ivar worst_block: the slowest block over the median block, after half a second; of several rounds each block counts
         as its fastest, so that only what the engine itself does differently from block to block is left
     :ivar esr: error-to-signal ratio against the reference, after half a second
+    :ivar slim: the size of a model that comes in several, 0 to 1, as it was asked for
     :ivar refused: why the engine cannot run the model, else ``None``
     """
 
@@ -70,6 +72,7 @@ class Row:
     fma_share: float | None = None
     worst_block: float | None = None
     esr: float | None = None
+    slim: float | None = None
     refused: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -91,7 +94,7 @@ class Engine(Protocol):
     name: str
     process: Any
 
-    def open(self, model: Model, block: int) -> Any:
+    def open(self, model: Model, block: int, slim: float | None) -> Any:
         """A fresh, prewarmed stream: a context manager that gives its handle, a ``void *``.
 
         :raises Refused: where the engine cannot run the model
@@ -103,8 +106,8 @@ class _Ours:
     process = ffi.cast("neurig_process", ffi.addressof(lib, "neurig_instance_process"))
 
     @contextmanager
-    def open(self, model: Model, block: int) -> Iterator[Any]:
-        instance = model.instance(_rate(model), block=block)
+    def open(self, model: Model, block: int, slim: float | None) -> Iterator[Any]:
+        instance = _instance(model, slim)
         yield ffi.cast("void *", instance._handle)
 
 
@@ -134,9 +137,10 @@ class Peer:
         self.process = ffi.cast("neurig_process", ctypes.cast(process, ctypes.c_void_p).value)
 
     @contextmanager
-    def open(self, model: Model, block: int) -> Iterator[Any]:
+    def open(self, model: Model, block: int, slim: float | None) -> Iterator[Any]:
         info = ctypes.create_string_buffer(_INFO_SIZE)
-        handle = self._load(os.fsencode(model.path), block, 0, -1.0, info, _INFO_SIZE)
+        size = -1.0 if slim is None else slim
+        handle = self._load(os.fsencode(model.path), block, 0, size, info, _INFO_SIZE)
         if not handle:
             reason = " ".join(info.value.decode(errors="replace").split())
             raise Refused(reason or "it gives no reason")
@@ -189,6 +193,7 @@ def measure(
     peers: Sequence[Engine] = (),
     rounds: int = 7,
     references: bool = False,
+    slim: float | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Iterator[Row]:
     """Runs each model in each engine at each block size and tells how that went.
@@ -199,7 +204,8 @@ def measure(
 
     :param source: shape (n,), the signal
     :param references: compare with ``NAME.npy`` beside each model, float32, shape (n,), an exact render of the signal
-        from silence; otherwise, and where there is none, with our own render
+        from silence (with ``slim``, ``NAME.slimSIZE.npy``); otherwise, and where there is none, with our own render
+    :param slim: the size of models that come in several, 0 to 1; ``None`` for the engine's default
     :param progress: called now and then with the model's name and the share that is done, 0 to 1
     :raises BenchError: where the signal is shorter than a block, or a reference cannot be read
     """
@@ -208,7 +214,7 @@ def measure(
     for model in models:
         if len(source) < max(blocks):
             raise BenchError(f"the signal has {len(source)} samples, less than a block of {max(blocks)}")
-        reference = _reference(model, source, references)
+        reference = _reference(model, source, slim, references)
         for block in blocks:
             runs: dict[str, list[_Run]] = {engine.name: [] for engine in engines}
             refused: dict[str, str] = {}
@@ -218,7 +224,7 @@ def measure(
                 for engine in engines[turn % len(engines):] + engines[: turn % len(engines)]:
                     try:
                         if engine.name not in refused:
-                            runs[engine.name].append(_run(engine, model, source, block, channels))
+                            runs[engine.name].append(_run(engine, model, source, block, channels, slim))
                     except Refused as problem:
                         refused[engine.name] = str(problem)
                     done += 1
@@ -227,9 +233,9 @@ def measure(
             for engine in engines:
                 head = (str(model.path), engine.name, block, channels)
                 if engine.name in refused:
-                    yield Row(*head, refused=refused[engine.name])
+                    yield Row(*head, slim=slim, refused=refused[engine.name])
                 else:
-                    yield _row(head, model, runs[engine.name], reference, float(np.median(peaks)))
+                    yield _row(head, model, slim, runs[engine.name], reference, float(np.median(peaks)))
 
 
 @dataclass(frozen=True)
@@ -240,12 +246,13 @@ class _Run:
     wall: float
 
 
-def _run(engine: Engine, model: Model, source: NDArray[np.float32], block: int, channels: int) -> _Run:
+def _run(engine: Engine, model: Model, source: NDArray[np.float32], block: int, channels: int,
+         slim: float | None) -> _Run:
     frames = len(source) // block * block
     output, times = np.zeros(frames, np.float32), np.zeros(frames // block, np.float32)
     seconds = ffi.new("double[2]")
     with ExitStack() as stack:
-        streams = ffi.new("void *[]", [stack.enter_context(engine.open(model, block)) for _ in range(channels)])
+        streams = ffi.new("void *[]", [stack.enter_context(engine.open(model, block, slim)) for _ in range(channels)])
         fixed = (engine.process, streams, channels, ffi.from_buffer("float[]", source),
                  ffi.from_buffer("float[]", output, require_writable=True), frames, block, seconds)
         lib.neurig_measure(*fixed, ffi.from_buffer("float[]", times, require_writable=True))
@@ -255,8 +262,8 @@ def _run(engine: Engine, model: Model, source: NDArray[np.float32], block: int, 
     return _Run(heard, times, seconds[0] * to_ns, seconds[1] * to_ns)
 
 
-def _row(head: tuple[str, str, int, int], model: Model, runs: list[_Run], reference: NDArray[np.float32],
-         peak: float) -> Row:
+def _row(head: tuple[str, str, int, int], model: Model, slim: float | None, runs: list[_Run],
+         reference: NDArray[np.float32], peak: float) -> Row:
     low, ns, high = np.percentile([run.cpu for run in runs], [25, 50, 75])
     blocks = np.min([run.blocks for run in runs], axis=0)
     settled = _settled(len(runs[0].output), model)
@@ -266,14 +273,15 @@ def _row(head: tuple[str, str, int, int], model: Model, runs: list[_Run], refere
         ns_per_sample=float(ns), ns_low=float(low), ns_high=float(high),
         wall_ns_per_sample=float(np.median([run.wall for run in runs])),
         real_time_factor=1e9 / (_rate(model) * float(ns) * head[3]),
-        fma_share=model.info["macs"] * 1e9 / float(ns) / peak,
+        fma_share=model.info["macs"] * 1e9 / float(ns) / peak if slim is None else None,
         worst_block=float(blocks.max() / np.median(blocks)),
         esr=_esr(reference, runs[0].output, settled),
+        slim=slim,
     )
 
 
-def _reference(model: Model, source: NDArray[np.float32], given: bool) -> NDArray[np.float32]:
-    path = Path(f"{model.path}.npy")
+def _reference(model: Model, source: NDArray[np.float32], slim: float | None, given: bool) -> NDArray[np.float32]:
+    path = Path(f"{model.path}.npy" if slim is None else f"{model.path}.slim{slim:g}.npy")
     if given and path.is_file():
         try:
             samples = np.load(path)
@@ -282,7 +290,14 @@ def _reference(model: Model, source: NDArray[np.float32], given: bool) -> NDArra
         if samples.ndim != 1 or len(samples) < len(source):
             raise BenchError(f"{path}: its shape is {samples.shape}, but the signal's is {source.shape}")
         return samples
-    return model.instance(_rate(model)).process(source)
+    return _instance(model, slim).process(source)
+
+
+def _instance(model: Model, slim: float | None) -> Instance:
+    instance = model.instance(_rate(model))
+    if slim is not None:
+        lib.neurig_instance_set_slim(instance._handle, slim)
+    return instance
 
 
 def _settled(frames: int, model: Model) -> int:
@@ -336,8 +351,8 @@ def table(rows: Sequence[Row]) -> str:
         made.add_row(
             *head, f"{row.ns_per_sample:.1f}", f"{row.ns_low:.1f}–{row.ns_high:.1f}",
             "" if row.engine == OURS else f"{row.ns_per_sample / ours[row.model, row.block]:.2f}",
-            f"{row.real_time_factor:.0f}", f"{row.fma_share:.0%}", f"{row.worst_block:.2f}",
-            "" if row.esr is None else f"{row.esr:.1e}",
+            f"{row.real_time_factor:.0f}", "" if row.fma_share is None else f"{row.fma_share:.0%}",
+            f"{row.worst_block:.2f}", "" if row.esr is None else f"{row.esr:.1e}",
         )
     console = Console(width=250, markup=False, emoji=False, highlight=False)
     with console.capture() as captured:

@@ -265,11 +265,12 @@ def _plain(array: Any) -> list:
 @click.option("--input", "source", metavar="FILE", help="What is played, its first two seconds.  [default: a guitar]")
 @click.option("--references", is_flag=True,
               help="Compare with NAME.npy beside each model, an exact render of the input, not with our own render.")
+@click.option("--slim", type=click.FloatRange(0, 1), help="Size of models that come in several: 0 smallest, 1 full.")
 @click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="The median counts.")
 @click.option("--json", "as_json", is_flag=True, help="A list of rows, for programs.")
 @click.option("--plot", "picture", metavar="FILE.svg", help="Draw a picture, too.")
 def bench(models: tuple[str, ...], blocks: tuple[int, ...], channels: int, peers: tuple[str, ...], source: str | None,
-          references: bool, rounds: int, as_json: bool, picture: str | None) -> None:
+          references: bool, slim: float | None, rounds: int, as_json: bool, picture: str | None) -> None:
     """Measure how fast and how exact amp MODELs (the bundled ones where none is named) run on one core.
 
     Every engine plays the same signal in turn, in several rounds. For each there is the CPU time per sample (median and
@@ -285,7 +286,7 @@ def bench(models: tuple[str, ...], blocks: tuple[int, ...], channels: int, peers
         progress = _share_done(stack) if sys.stderr.isatty() else None
         try:
             rows = list(measure(models_at(models), signal(source), blocks, channels, [Peer(path) for path in peers],
-                                rounds, references, progress))
+                                rounds, references, slim, progress))
         except BenchError as problem:
             raise click.ClickException(str(problem)) from None
     if as_json:

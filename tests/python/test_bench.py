@@ -18,7 +18,7 @@ from neurig.bench import OURS, BenchError, Peer, Row, measure, models_at, plot, 
 from neurig.files import share
 
 ROW = {"model", "engine", "block", "channels", "ns_per_sample", "ns_low", "ns_high", "wall_ns_per_sample",
-       "real_time_factor", "fma_share", "worst_block", "esr", "refused"}
+       "real_time_factor", "fma_share", "worst_block", "esr", "slim", "refused"}
 
 # An engine that multiplies by GAIN, refuses models whose name begins with "odd", and counts what it is asked for.
 PEER = r"""
@@ -29,7 +29,7 @@ int opened, closed, largest, called;
 void *peer_load(const char *path, int max_block, int flags, float slim, char *info, int info_len) {
   const char *slash = strrchr(path, '/');
   if (!strncmp(slash ? slash + 1 : path, "odd", 3)) return snprintf(info, info_len, "too\nodd"), NULL;
-  if (flags != 0 || slim >= 0) return snprintf(info, info_len, "flags %d, slim %g", flags, slim), NULL;
+  if (flags != 0 || slim > 0.25) return snprintf(info, info_len, "flags %d, slim %g", flags, slim), NULL;
   largest = max_block;
   opened++;
   return calloc(1, 1);
@@ -104,8 +104,24 @@ def test_reference_beside_the_model(command: Command, gain_model: Path, noise: P
     assert json.loads(command(*arguments).stdout)[0]["esr"] == 0
     row = json.loads(command(*arguments, "--references").stdout)[0]
     assert row["esr"] == pytest.approx((0.1 / 0.4) ** 2, rel=1e-4)
+    np.save(f"{gain_model}.slim0.25.npy", samples)
+    row = json.loads(command(*arguments, "--references", "--slim", 0.25).stdout)[0]
+    assert row["esr"] == pytest.approx(0.25, rel=1e-4) and row["slim"] == 0.25 and row["fma_share"] is None
     np.save(f"{gain_model}.npy", samples[:99])
     assert "gain.nam.npy: its shape is (99,)" in command(*arguments, "--references", code=1).stderr
+
+
+def test_sizes(command: Command, gain_model: Path, library: Callable[..., Path], noise: Path, tmp_path: Path) -> None:
+    large = json.loads(gain_model.read_text())
+    sizes = [{"max_value": 0.5, "model": large | {"weights": [0.25]}}, {"max_value": 1.0, "model": large}]
+    path = tmp_path / "sizes.nam"
+    path.write_text(json.dumps({"version": "0.7.0", "architecture": "SlimmableContainer", "config": {"submodels": sizes},
+                                "weights": [], "sample_rate": 48000}))
+    for slim, gain in ((0, 0.25), (1, 0.5)):
+        peer = library(f"gain{slim}", PEER.replace("slim > 0.25", f"slim != {slim}"), gain)
+        done = command("bench", path, "--slim", slim, "--rounds", 1, "--input", noise, "--peer", peer, "--json")
+        rows = json.loads(done.stdout)
+        assert [row["esr"] for row in rows] == [0, 0]
 
 
 def test_bundled_amps_in_a_table_and_a_picture(command: Command, tmp_path: Path) -> None:
@@ -126,6 +142,8 @@ def test_refused_models_do_not_stop_the_rest(
     rows = json.loads(command(*arguments, "--json").stdout)
     assert [row["refused"] for row in rows] == [None, "too odd", None, None]
     assert {rows[1][name] for name in ROW - {"model", "engine", "block", "channels", "refused"}} == {None}
+    row = json.loads(command(*arguments, "--slim", 0.75, "--json").stdout)[3]
+    assert row["refused"] == "flags 0, slim 0.75" and row["slim"] == 0.75
     done = command(*arguments, "--plot", "bars.svg")
     assert "refused" in done.stdout and done.stderr == "half refused odd.nam: too odd\n"
 
