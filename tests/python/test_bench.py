@@ -111,7 +111,9 @@ def test_reference_beside_the_model(command: Command, gain_model: Path, noise: P
     assert "gain.nam.npy: its shape is (99,)" in command(*arguments, "--references", code=1).stderr
 
 
-def test_sizes(command: Command, gain_model: Path, library: Callable[..., Path], noise: Path, tmp_path: Path) -> None:
+def test_sizes(
+    command: Command, gain_model: Path, library: Callable[..., Path], noise: Path, tmp_path: Path
+) -> None:
     large = json.loads(gain_model.read_text())
     sizes = [{"max_value": 0.5, "model": large | {"weights": [0.25]}}, {"max_value": 1.0, "model": large}]
     path = tmp_path / "sizes.nam"
