@@ -117,8 +117,8 @@ def test_sizes(
     large = json.loads(gain_model.read_text())
     sizes = [{"max_value": 0.5, "model": large | {"weights": [0.25]}}, {"max_value": 1.0, "model": large}]
     path = tmp_path / "sizes.nam"
-    path.write_text(json.dumps({"version": "0.7.0", "architecture": "SlimmableContainer", "config": {"submodels": sizes},
-                                "weights": [], "sample_rate": 48000}))
+    whole = {"version": "0.7.0", "architecture": "SlimmableContainer", "config": {"submodels": sizes}, "weights": []}
+    path.write_text(json.dumps(whole | {"sample_rate": 48000}))
     for slim, gain in ((0, 0.25), (1, 0.5)):
         peer = library(f"gain{slim}", PEER.replace("slim > 0.25", f"slim != {slim}"), gain)
         done = command("bench", path, "--slim", slim, "--rounds", 1, "--input", noise, "--peer", peer, "--json")
