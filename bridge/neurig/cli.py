@@ -84,12 +84,10 @@ def render(model: str, source: str, target: str, params: tuple[tuple[str | int, 
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C, which leaves no half-written file
     loaded = load(model)
-    if slim is not None and loaded.is_amp:
-        raise click.ClickException(f"{model}: it comes in one size; --slim is for models that come in several")
     try:
         with ExitStack() as stack:
             progress = _progress(f"{Path(model).name} → {Path(target).name}", stack) if sys.stderr.isatty() else None
-            done = render_file(loaded, source, target, dict(params), progress)
+            done = render_file(loaded, source, target, dict(params), slim, progress)
     except RenderError as problem:
         raise click.ClickException(str(problem)) from None
     level = f"peak {20 * math.log10(done.peak):.1f} dB" if done.peak else "silent"
@@ -146,9 +144,13 @@ def _facts(about: dict[str, Any]) -> Iterator[tuple[str, str]]:
         frames = about["receptive_field"]
         length = f" ({1000 * frames / rate:.1f} ms)" if frames and rate else ""
         yield "receptive field", f"{frames} samples{length}" if frames else "without end"
-    for name in ("dimension", "units", "layers", "mixtures", "weights"):
+    for name in ("dimension", "units", "layers", "mixtures", "weights", "sizes"):
         if name in about:
             yield name, f"{about[name]:,}"
+    if "macs" in about:
+        yield "cost", f"{about['macs']:,} multiply-adds per {'sample' if about['kind'] == 'amp' else 'frame'}"
+    if "warning" in about:
+        yield "warning", about["warning"]
     for param in about.get("params", ()):
         yield f"knob {param['name']}", f"{param['low']:g} to {param['high']:g}, {param['default']:g} at first"
     metadata = about.get("metadata")

@@ -60,6 +60,11 @@ class Model:
         count = lib.neurig_model_params(self._handle)
         return tuple(_string(lib.neurig_model_param_name(self._handle, index)) for index in range(count))
 
+    @property
+    def sizes(self) -> int:
+        """In how many sizes it comes, from a cheap one to the best; 1 for most models. See :attr:`Instance.slim`."""
+        return lib.neurig_model_sizes(self._handle)
+
     def param_index(self, name_or_index: str | int) -> int:
         """The index of one of the model's own knobs.
 
@@ -145,6 +150,19 @@ class Instance:
     def latency(self) -> int:
         """Samples, at :attr:`rate`, by which the output lags behind the input; 0 at the model's own rate."""
         return lib.neurig_instance_latency(self._handle)
+
+    @property
+    def slim(self) -> float:
+        """Which size of a model that comes in several (``model.sizes``) runs: 0 the slimmest … 1 the largest, where it
+        begins. May be set while playing: the sizes crossfade within 20 ms. Without effect on models of one size."""
+        return lib.neurig_instance_slim(self._handle)
+
+    @slim.setter
+    def slim(self, size: float) -> None:
+        if not 0 <= size <= 1:
+            raise ValueError(f"slim is {size}, but a size goes from 0 to 1")
+        with self._lock:
+            lib.neurig_instance_set_slim(self._handle, size)
 
     def set(self, name_or_index: str | int, value: float) -> None:
         """Turns one of the model's own knobs.

@@ -55,6 +55,7 @@ def render(
     source: str | os.PathLike[str],
     target: str | os.PathLike[str],
     params: Mapping[str | int, float] | None = None,
+    slim: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Rendering:
     """Runs an audio file through a model, each channel through an instance of its own.
@@ -64,6 +65,7 @@ def render(
 
     :param source: WAV, FLAC, AIFF or whatever else libsndfile reads, at any rate
     :param params: the model's own knobs by name or index, 0..1; those not named are at 0.5
+    :param slim: size of a model that comes in several, 0 (smallest) to 1 (full, where it is not given)
     :param progress: called now and then with the frames done and those in the file
     :raises RenderError: where the model is no amp, a knob is unknown, or a file cannot be read or written
     :raises OSError: where the output's folder is missing, full or read-only
@@ -76,6 +78,8 @@ def render(
         container, subtype = _FORMATS[target.suffix.lower()]
     except KeyError:
         raise RenderError(f"{target}: the name has to end in {', '.join(_FORMATS)}, which says the format") from None
+    if slim is not None and model.sizes == 1:
+        raise RenderError(f"{model.path or 'the model'}: it comes in one size; --slim is for models that come in several")
     if source.exists() and target.exists() and os.path.samefile(source, target):
         raise RenderError(f"{target}: input and output are the same file")
     with _reading(source) as reader:
@@ -85,6 +89,9 @@ def render(
             container = "RF64"  # what WAV is called beyond 4 GiB
         instances = [model.instance(reader.samplerate, quality=2) for _ in range(reader.channels)]
         _set(instances, model, params or {})
+        if slim is not None:
+            for instance in instances:
+                instance.slim = slim
         latency = instances[0].latency
         frames, peak = 0, 0.0
         with (
