@@ -99,7 +99,10 @@ def _main(job: str) -> None:
     def remove(name: str) -> None:
         graph.remove(numbers[name])
 
-    methods = {"set": set_, "put": put, "connect": connect, "disconnect": disconnect, "remove": remove, "add": add}
+    def crossfade(old: list[str], seconds: float) -> None:
+        graph.crossfade([numbers[name] for name in old], seconds)
+
+    methods = {"crossfade": crossfade, "set": set_, "put": put, "connect": connect, "disconnect": disconnect, "remove": remove, "add": add}
     for name, (type_name, values) in nodes.items():
         add(name, type_name, values)
     connect(*connections)

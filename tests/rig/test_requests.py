@@ -267,7 +267,7 @@ class TestModels:
 
     def test_a_failed_load_keeps_the_model_and_says_why(self, rig: Client, tmp_path: Path) -> None:
         rig.do("/rig/new", "x", "amp", "model", "crunch.nam")
-        for content, reason in ((b"", "empty"), (b"not JSON", "JSON"), (b'{"architecture": "Vacuum"}', "Vacuum")):
+        for content, reason in ((b"", "empty"), (b"not JSON", "JSON"), (b'{"architecture": "Vacuum", "config": {}, "weights": []}', "Vacuum")):
             (tmp_path / "bad.nam").write_bytes(content)
             code, text = rig.fails("/rig/x/model", str(tmp_path / "bad.nam"))
             assert code == "bad_file" and "bad.nam" in text and reason in text

@@ -16,6 +16,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from typing import Any
 os.environ.setdefault("PYO_GUI_WX", "0")
 
 _LOOK_FOR_JACK = 2.0  # seconds between two looks, while the clock stands in for it
+_LOOK_AT_WIRES = 0.5  # seconds between two looks at what JACK has connected
 
 
 class AudioProcess:
@@ -40,6 +42,7 @@ class AudioProcess:
         self._readers = ThreadPoolExecutor(2, thread_name_prefix="reader")
         self._newest: dict[tuple[int, str], int] = {}  # of several files for one parameter, the last asked for
         self._running = True
+        self._lost = ""  # why this process cannot go on, in plain words
 
     # -- starting
 
@@ -57,7 +60,10 @@ class AudioProcess:
             return False
         self._server, self._clock = opened.server, opened.clock
         self.graph = Graph(opened.server, opened.rate, opened.block, opened.inputs, opened.outputs, BLOCK_SIZE_CHANGED)
-        self._look_for_jack = opened.backend == "clock" != settings["backend"] and settings["fall_back"]
+        if opened.backend == "clock" != settings["backend"] and settings["fall_back"]:
+            threading.Thread(target=self._look_for_jack, name="look for JACK", daemon=True).start()
+        if opened.jack_name:
+            threading.Thread(target=self._watch_wires, args=[opened.jack_name], name="wires", daemon=True).start()
         gc.collect()
         gc.freeze()
         gc.disable()  # collecting would stop the audio thread, which needs the GIL
@@ -73,10 +79,14 @@ class AudioProcess:
 
     def run(self) -> int:
         """Until the control process says so, or is gone. Returns the exit status."""
-        looked = time.monotonic()
         while self._running:
             wait = self.graph.tick()
             ready, _, _ = select([self._link, self._wake_in], [], [], min(wait, 0.25))
+            if not self._server.getIsBooted():
+                self._lost = "the JACK server has gone"
+            if self._lost:  # what is asked for now is for the next process
+                self._send({"lost": self._lost})
+                return 1
             if self._wake_in in ready:
                 os.read(self._wake_in, 4096)
                 while not self._results.empty():
@@ -87,18 +97,36 @@ class AudioProcess:
                     break
                 for message in self._decoder.feed(data):
                     self._handle(message)
-            if not self._server.getIsBooted():
-                self._send({"lost": "the JACK server has gone"})
-                return 1
-            if self._look_for_jack and time.monotonic() > looked + _LOOK_FOR_JACK:
-                from neurig.rig.backends import find_jack
-
-                if find_jack():
-                    self._send({"lost": "a JACK server is running now"})
-                    return 1
-                looked = time.monotonic()
         self._end()
         return 0
+
+    def _look_for_jack(self) -> None:
+        """While the clock stands in for it. On a thread of its own: a JACK server that hangs does not answer."""
+        from neurig.rig.backends import JackClient
+
+        while True:
+            with JackClient() as jack:
+                if jack:
+                    break
+            time.sleep(_LOOK_FOR_JACK)
+
+        def found() -> None:
+            self._lost = "a JACK server is running now"
+
+        self._from_other_thread(found)
+
+    def _watch_wires(self, name: str) -> None:
+        """Tells what the rig's ports are connected to, so that the next process can connect them again."""
+        from neurig.rig.backends import JackClient
+
+        with JackClient() as jack:
+            known = None
+            while jack:
+                wires = jack.wires(name)
+                if wires != known and self._server.getIsBooted():
+                    known = wires
+                    self._from_other_thread(lambda wires=wires: self._send({"wires": wires}))
+                time.sleep(_LOOK_AT_WIRES)
 
     def _end(self) -> None:
         self._server.setAmp(0)
@@ -118,9 +146,8 @@ class AudioProcess:
         except RigError as problem:
             self._answer(number, error=[problem.code, problem.text])
         except Exception as problem:  # a mistake of ours must not silence the rig
-            self._answer(number, error=["failed", f"{type(problem).__name__}: {problem}"])
-            if os.environ.get("NEURIG_DEBUG"):
-                raise
+            if self._server.getIsBooted():
+                self._answer(number, error=["failed", f"{type(problem).__name__}: {problem}"])
         else:
             if answer is not _LATER:
                 self._answer(number, **(answer or {}))
@@ -156,17 +183,10 @@ class AudioProcess:
         and named in the answer."""
 
         def build(files: dict[tuple[int, str], Any]) -> dict[str, Any]:
-            seconds = message["seconds"]
             old = list(self.graph.nodes)
             answer = self._add(message["nodes"], files)
-            for node in message["nodes"]:
-                self.graph.nodes[node["id"]].fade(0, 0)
             self.graph.connect(message["connections"])
-            for number in old:
-                self.graph.nodes[number].fade(0, seconds)
-            for node in message["nodes"]:
-                self.graph.nodes[node["id"]].fade(1, seconds)
-            self.graph.later(seconds, lambda: [self.graph.remove(number) for number in old if number in self.graph.nodes])
+            self.graph.crossfade(old, message["seconds"])
             return answer
 
         return self._read(message["nodes"], message["n"], build, message["lenient"])

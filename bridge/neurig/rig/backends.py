@@ -13,7 +13,7 @@ from typing import Any
 
 import pyo64 as pyo
 
-CLIENT = "neurig"  # to JACK; it adds a number where there is one of that name already
+CLIENT = "neurig"  # to JACK; with a number where there is one of that name already
 _WAKE = 0.005  # seconds: the clock computes so much at once
 
 
@@ -30,6 +30,7 @@ class Opened:
     :ivar rate: Hz
     :ivar block: frames
     :ivar clock: what drives the server, where no hardware does
+    :ivar jack_name: of pyo's client, with JACK
     """
 
     server: Any
@@ -40,6 +41,7 @@ class Opened:
     inputs: int
     outputs: int
     clock: "Clock | None" = None
+    jack_name: str = ""
 
 
 class Clock:
@@ -75,7 +77,8 @@ class Clock:
 def open_backend(wanted: str, settings: dict[str, Any], crashed: list[str], fall_back: bool, trying: Any) -> Opened:
     """Opens the wanted backend, or (``auto``) the first of jack, portaudio and clock that is there.
 
-    :param settings: those of ``[audio]`` in a config file
+    :param settings: those of ``[audio]`` in a config file, and ``wires``: with JACK, what the rig's ports are to be
+        connected to, where that is known from before
     :param crashed: backends that did not survive being opened
     :param fall_back: take the clock where the wanted backend has gone away
     :param trying: is called with a backend's name before it is opened
@@ -98,14 +101,13 @@ def open_backend(wanted: str, settings: dict[str, Any], crashed: list[str], fall
     raise Unavailable(" and ".join(reasons))
 
 
-def _boot(backend: str, why: str, rate: int, block: int, inputs: int, outputs: int, prepare: Any = None,
-          audio: str = "") -> Opened:
+def _boot(backend: str, why: str, rate: int, block: int, inputs: int, outputs: int, audio: str = "",
+          name: str = CLIENT) -> Opened:
     server = pyo.Server(sr=rate, nchnls=outputs, ichnls=max(inputs, 1), buffersize=block, duplex=int(inputs > 0),
-                        audio=audio or backend, jackname=CLIENT)
+                        audio=audio or backend, jackname=name)
     server.setVerbosity(1)
     server.deactivateMidi()
-    if prepare:
-        prepare(server)
+    server.setJackAuto(False, False)  # it reads past its ports where the card has more channels than the rig
     server.boot()
     if not server.getIsBooted():
         raise Unavailable(f"{backend} could not be opened")
@@ -136,33 +138,28 @@ def _open_portaudio(settings: dict[str, Any]) -> Opened:
 
 
 def _open_jack(settings: dict[str, Any]) -> Opened:
-    found = find_jack()
-    if found is None:
-        raise Unavailable("no JACK server is running")
+    with JackClient() as jack:
+        if not jack:
+            raise Unavailable("no JACK server is running")
+        taken = {port.split(":")[0] for port in jack.ports()}
+        name = next(name for name in (CLIENT, *(f"{CLIENT}-{n}" for n in range(2, 99))) if name not in taken)
+        opened = _boot("jack", "JACK", jack.rate, jack.block, settings["inputs"], settings["outputs"], name=name)
+        opened.jack_name = name
+        if settings["wires"] is not None:
+            wires = settings["wires"]
+        elif settings["connect"]:  # one by one, as far as there are ports on both sides
+            card = [port for port in jack.ports(_IS_PHYSICAL | _IS_OUTPUT)], jack.ports(_IS_PHYSICAL | _IS_INPUT)
+            wires = [(f"input_{n}", port) for n, port in enumerate(card[0][: settings["inputs"]], start=1)]
+            wires += [(f"output_{n}", port) for n, port in enumerate(card[1][: settings["outputs"]], start=1)]
+        else:
+            wires = []
+        for own, other in wires:
+            jack.connect(f"{name}:{own}", other)
+    return opened
 
-    def prepare(server: Any) -> None:
-        # pyo's own way of connecting reads past its ports where the card has more channels than the rig.
-        server.setJackAuto(False, False)
-        if settings["connect"]:
-            for ports, count, connect in (
-                (found.captures, settings["inputs"], server.setJackAutoConnectInputPorts),
-                (found.playbacks, settings["outputs"], server.setJackAutoConnectOutputPorts),
-            ):
-                if ports and count:
-                    connect([ports[channel : channel + 1] for channel in range(count)])
 
-    return _boot("jack", "JACK", found.rate, found.block, settings["inputs"], settings["outputs"], prepare)
-
-
-@dataclass
-class Jack:
-    """What a running JACK server has."""
-
-    rate: int
-    block: int
-    captures: list[str]
-    playbacks: list[str]
-
+Wires = list[tuple[str, str]]
+"""What a rig's ports are connected to: ``("output_1", "system:playback_1")``."""
 
 _NO_START = 0x01  # JackNoStartServer
 _IS_INPUT, _IS_OUTPUT, _IS_PHYSICAL = 0x1, 0x2, 0x4
@@ -171,37 +168,68 @@ _message = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
 _say_nothing = _message(lambda text: None)
 
 
-def find_jack() -> Jack | None:
-    """The JACK server that is running (the environment's ``JACK_DEFAULT_SERVER``), or ``None``."""
-    os.environ["JACK_NO_START_SERVER"] = "1"  # also for pyo's own client
-    try:
-        jack = ctypes.CDLL("libjack.so.0")
-    except OSError:
-        return None
-    jack.jack_client_open.restype = ctypes.c_void_p
-    jack.jack_get_ports.restype = ctypes.POINTER(ctypes.c_char_p)
-    jack.jack_set_error_function(_say_nothing)
-    jack.jack_set_info_function(_say_nothing)
-    status = ctypes.c_int()
-    client = jack.jack_client_open(f"{CLIENT}-{os.getpid()}-looks".encode(), _NO_START, ctypes.byref(status))
-    if not client:
-        return None
-    client = ctypes.c_void_p(client)
-    try:
-        return Jack(jack.jack_get_sample_rate(client), jack.jack_get_buffer_size(client),
-                    _ports(jack, client, _IS_OUTPUT), _ports(jack, client, _IS_INPUT))
-    finally:
-        jack.jack_client_close(client)
+class JackClient:
+    """A client without ports, which looks at the running JACK server (the environment's ``JACK_DEFAULT_SERVER``) and
+    connects what others have. False where there is none.
 
+    :ivar rate: Hz
+    :ivar block: frames
+    """
 
-def _ports(jack: Any, client: Any, direction: int) -> list[str]:
-    found = jack.jack_get_ports(client, None, _AUDIO, ctypes.c_ulong(direction | _IS_PHYSICAL))
-    names = []
-    if found:
-        while found[len(names)] is not None:
-            names.append(found[len(names)].decode())
-        jack.jack_free(found)
-    return names
+    def __enter__(self) -> "JackClient":
+        os.environ["JACK_NO_START_SERVER"] = "1"  # also for pyo's own client
+        self._client: Any = None
+        try:
+            self._jack = jack = ctypes.CDLL("libjack.so.0")
+        except OSError:
+            return self
+        jack.jack_client_open.restype = jack.jack_port_by_name.restype = ctypes.c_void_p
+        jack.jack_get_ports.restype = jack.jack_port_get_all_connections.restype = ctypes.POINTER(ctypes.c_char_p)
+        jack.jack_set_error_function(_say_nothing)
+        jack.jack_set_info_function(_say_nothing)
+        client = jack.jack_client_open(f"{CLIENT}-{os.getpid()}-looks".encode(), _NO_START, None)
+        if client:
+            self._client = ctypes.c_void_p(client)
+            self.rate: int = jack.jack_get_sample_rate(self._client)
+            self.block: int = jack.jack_get_buffer_size(self._client)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._client:
+            self._jack.jack_client_close(self._client)
+            self._client = None
+
+    def __bool__(self) -> bool:
+        return self._client is not None
+
+    def ports(self, flags: int = 0) -> list[str]:
+        """The names of all ports that have these flags."""
+        return self._names(self._jack.jack_get_ports(self._client, None, _AUDIO, ctypes.c_ulong(flags)))
+
+    def connect(self, own: str, other: str) -> None:
+        """Connects a rig's port with another, in the direction that there is; nothing where there is none."""
+        source, sink = (own, other) if own.split(":")[-1].startswith("output") else (other, own)
+        self._jack.jack_connect(self._client, source.encode(), sink.encode())
+
+    def wires(self, name: str) -> Wires:
+        """What the ports of a client are connected to."""
+        found = []
+        for port in self.ports():
+            client, own = port.split(":", 1)
+            if client == name:
+                pointer = ctypes.c_void_p(self._jack.jack_port_by_name(self._client, port.encode()))
+                if pointer:
+                    others = self._names(self._jack.jack_port_get_all_connections(self._client, pointer))
+                    found += [(own, other) for other in others]
+        return found
+
+    def _names(self, found: Any) -> list[str]:
+        names = []
+        if found:
+            while found[len(names)] is not None:
+                names.append(found[len(names)].decode())
+            self._jack.jack_free(found)
+        return names
 
 
 class _quiet:

@@ -121,6 +121,15 @@ class Graph:
 
         self.later(FADE + 0.05, let_go)
 
+    def crossfade(self, old: Iterable[int], seconds: float) -> None:
+        """Fades from some nodes, which are then removed, to all others, which were just made."""
+        old = set(old)
+        for number, node in self.nodes.items():
+            if number not in old:
+                node.fade(0, 0)
+            node.fade(float(number not in old), seconds)
+        self.later(seconds, lambda: [self.remove(number) for number in old & self.nodes.keys()])
+
     def connect(self, edges: Iterable[tuple[int, int]]) -> None:
         for source, sink in edges:
             self._edges.add((source, sink))

@@ -95,7 +95,6 @@ class Server:
         self._performers: dict[str, Performer] = {}
         self._subscriptions: dict[str, dict[Client, Subscription]] = {}
         self._recordings: dict[int, str] = {}  # paths of those that go on, by node
-        self._fresh_recordings: set[int] = set()  # those of them that have no file yet
 
     # -- life
 
@@ -113,6 +112,8 @@ class Server:
         except OSError as problem:
             raise CannotStart(f"{self.settings.host}:{self.settings.port} cannot be opened: "
                               f"{problem.strerror or problem}. Is another rig running? --port chooses another one") from None
+        if not self.settings.host.startswith("127.") and self.settings.host != "localhost":
+            log.warning("everybody who reaches %s can steer this rig", self.settings.host)
         audio = asyncio.create_task(self.audio.run())
         finished = asyncio.create_task(self.finished.wait())
         others = [finished, asyncio.create_task(self._work()), asyncio.create_task(self._start(started))]
@@ -148,7 +149,6 @@ class Server:
         """Lets a recorder run from the first block on."""
         node = self.rig.nodes[name]
         self._recordings[node.id] = str(node.values["file"])
-        self._fresh_recordings.add(node.id)
         node.values["record"] = 1
 
     def _performer(self, node: Node) -> Performer:
@@ -171,9 +171,7 @@ class Server:
         for id_, path in list(self._recordings.items()):
             node = next(node for node in self.rig.nodes.values() if node.id == id_)
             try:
-                await self.audio.ask("record", id=id_, path=path, length=node.values["length"],
-                                     resume=id_ not in self._fresh_recordings)
-                self._fresh_recordings.discard(id_)
+                await self._ask_to_record(node, path)
             except RigError as problem:
                 self._recording_ended(id_, problem.text)
         self._send_values()
@@ -382,23 +380,27 @@ class Server:
         if start and not going_on:
             if not node.values["file"]:
                 raise RigError("bad_value", f"set {self.settings.root}/{node.name}/file first")
-            path = _unused(str(node.values["file"]))
-            self._recordings[node.id] = path
+            path = self._recordings[node.id] = _unused(str(node.values["file"]))
             try:
-                await self.audio.wait_up()
-                await self.audio.ask("record", id=node.id, path=path, length=node.values["length"], resume=False)
-            except (RigError, AudioGone):
+                if self.audio.is_up:
+                    await self._ask_to_record(node, path)
+            except AudioGone:
+                pass  # _restore does it
+            except RigError:
                 self._recordings.pop(node.id, None)
                 raise
+            await self.audio.wait_up()
             node.values["record"] = 1
-            log.info("%s records into %s", node.name, path)
             self._changed(node, "record")
         elif not start and going_on:
-            await self.audio.wait_up()
-            await self.audio.ask("stop_record", id=node.id)
+            await self._sure(lambda: self.audio.ask("stop_record", id=node.id))
             while node.id in self._recordings:  # until the file is closed
                 await asyncio.sleep(0.01)
         self._done(client, address, int(start))
+
+    async def _ask_to_record(self, node: Node, path: str) -> None:
+        """The path was unused when the recording began: what is there now is the recording's own beginning."""
+        await self.audio.ask("record", id=node.id, path=path, length=node.values["length"], resume=os.path.exists(path))
 
     def _recording_ended(self, id_: int, problem: str) -> None:
         path = self._recordings.pop(id_)

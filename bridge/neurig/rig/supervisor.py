@@ -26,7 +26,8 @@ log = logging.getLogger("neurig.rig")
 BEAT = 0.1  # seconds between two questions whether it is alive
 SILENCE = 0.6  # seconds without an answer after which it is taken for hung
 STALL = 2.0  # seconds without a new block after which its audio is taken for hung
-START = 5.0  # seconds in which it has to open its audio
+START = 10.0  # seconds that it has until it begins to open its audio
+OPEN = 2.0  # seconds that it has to open one backend
 MOST_CRASHES, IN_SECONDS = 5, 10.0
 REST = 5.0, 60.0  # seconds to wait after so many crashes: at first, and at most
 END = 0.7  # seconds that it has for a clean end
@@ -77,6 +78,8 @@ class Supervisor:
         self._crashed: list[str] = []  # backends that the process did not survive opening
         self._trying = ""
         self._lost = ""  # why the process ended by itself, in its own words
+        self._wires: list[list[str]] | None = None  # what JACK has connected the rig to
+        self._patience = 0.0  # until when it may take to open its audio
         self._was_up = False
         self._stopping = False
 
@@ -157,7 +160,10 @@ class Supervisor:
         self._opened = opened
         reason = ""
         try:
-            done, _ = await asyncio.wait([listening, opened], timeout=START, return_when=asyncio.FIRST_COMPLETED)
+            done: set[Any] = set()
+            self._patience = time.monotonic() + START
+            while not done and time.monotonic() < self._patience:
+                done, _ = await asyncio.wait([listening, opened], timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
             if opened not in done:
                 if self._trying and self._trying != "clock":
                     self._crashed.append(self._trying)
@@ -201,7 +207,7 @@ class Supervisor:
 
     async def _spawn(self) -> asyncio.StreamReader:
         ours, theirs = socket.socketpair()
-        settings = asdict(self._audio) | {"crashed": self._crashed, "fall_back": self._was_up}
+        settings = asdict(self._audio) | {"crashed": self._crashed, "fall_back": self._was_up, "wires": self._wires}
         path = os.pathsep.join([str(Path(neurig.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
         with theirs:
             self._process = subprocess.Popen(
@@ -240,6 +246,7 @@ class Supervisor:
                     answer.set_result(message)
         elif "trying" in message:
             self._trying = message["trying"]
+            self._patience = time.monotonic() + OPEN
         elif "ready" in message:
             if not self._opened.done():
                 self._opened.set_result(Ready(**message["ready"]))
@@ -249,6 +256,9 @@ class Supervisor:
             self._lost = message["failed"]
         elif "lost" in message:
             self._lost = message["lost"]
+            self._wires = None
+        elif "wires" in message:
+            self._wires = message["wires"]
         else:
             self._event(message)
 
