@@ -50,7 +50,8 @@ struct Gates {
   size_t place(int row, int gate, int unit) const {
     const int v = unit / lanes, lane = unit % lanes;
     if (v < full()) return v * chunk() + (size_t(row) * in_row + (gate < in_row ? gate : in_row - 1)) * lanes + lane;
-    return full() * chunk() + (size_t(row) * packed() + gate / share()) * lanes + gate % share() * (lanes / share()) + lane;
+    const int part = gate % share() * (lanes / share());
+    return full() * chunk() + (size_t(row) * packed() + gate / share()) * lanes + part + lane;
   }
   // The bias is a row of four gates.
   size_t bias_size() const { return size_t(full() * 4 + packed()) * lanes; }

@@ -1,7 +1,8 @@
 // One recurrent layer, shared by amps and by the MDRNN:
 //   LSTM (Hochreiter & Schmidhuber 1997, with forget gate), gates i f g o, as PyTorch, Keras and NAM have them;
 //   GRU (Cho et al. 2014) with the reset gate after the multiplication, as PyTorch, Keras and cuDNN compute it:
-//     r = σ(W_r x + U_r h + b_r)   z = σ(W_z x + U_z h + b_z)   n = tanh(W_n x + b_n + r·(U_n h + c_n))   h' = n + z·(h − n)
+//     r = σ(W_r x + U_r h + b_r),  z = σ(W_z x + U_z h + b_z),
+//     n = tanh(W_n x + b_n + r·(U_n h + c_n)),  h' = n + z·(h − n)
 //   with gates r, z, n, and for the bias also a fourth, c_n.
 #pragma once
 #include "model.h"

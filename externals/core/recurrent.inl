@@ -1,6 +1,6 @@
-// LSTM and GRU, included by kernels.inl. A step is one long chain - h into every gate, a tanh, the cell, another tanh, the
-// next h - so what counts here is latency: vectors of units, several sums in turn for each gate, gates of few units side
-// by side in one vector (struct Gates), and a tanh that is quick to arrive rather than cheap.
+// LSTM and GRU, included by kernels.inl. A step is one long chain - h into every gate, a tanh, the cell, another tanh,
+// the next h - so what counts here is latency: vectors of units, several sums in turn for each gate, gates of few units
+// side by side in one vector (struct Gates), and a tanh that is quick to arrive rather than cheap.
 
 #if VL == 16
 INLINE V within(V x, float most) { return (V)_mm512_range_ps((__m512)x, (__m512)all(most), 2); }
@@ -23,7 +23,8 @@ INLINE V quick_tanh_of_half(V x, V factor) {
   x *= factor;
   const V top = x * (1.f / 2 + 0.13431369f / 8 * y) +
                 x * y2 * (3.5557908e-03f / 32 + 2.1622560e-05f / 128 * y + 1.4820098e-08f / 512 * y2);
-  const V bottom = 1.f + 0.46764695f / 4 * y + y2 * (2.6104891e-02f / 16 + 3.3849778e-04f / 64 * y + 8.3622538e-07f / 256 * y2);
+  const V bottom =
+      1.f + 0.46764695f / 4 * y + y2 * (2.6104891e-02f / 16 + 3.3849778e-04f / 64 * y + 8.3622538e-07f / 256 * y2);
   return top / bottom;
 }
 
@@ -41,7 +42,7 @@ template <int SHARE, int G> INLINE V gate(const V *packed) {
 struct LstmCell {
   static constexpr int gates = 4;  // in a row of weights
   // i f g o; c is kept doubled: 2c' = (1 + f)·c + (1 + i)·g, h' = (1 + o)/2 · tanh(c').
-  template <int SHARE> static inline __attribute__((always_inline)) void finish(V *sum, const float *, float *c, float *next) {
+  template <int SHARE> INLINE void finish(V *sum, const float *, float *c, float *next) {
 #pragma GCC unroll 4
     for (int v = 0; v < 4 / SHARE; v++) sum[v] = quick_tanh(sum[v]);
     const V g = gate<SHARE, 2>(sum), half = load(c) * 0.5f;
@@ -53,7 +54,7 @@ struct LstmCell {
 struct GruCell {
   static constexpr int gates = 3;  // in a row: an input has no part in b, h none in a
   // r z a b: n = tanh(a + r·b), h' = (1 - z)·n + z·h; b comes halved too, so that r·b = b/2 + tanh(…)·b/2.
-  template <int SHARE> static inline __attribute__((always_inline)) void finish(V *sum, const float *h, float *, float *next) {
+  template <int SHARE> INLINE void finish(V *sum, const float *h, float *, float *next) {
     const V a = gate<SHARE, 2>(sum), b = gate<SHARE, 3>(sum);
 #pragma GCC unroll 2
     for (int v = 0; v < (SHARE == 1 ? 2 : 1); v++) sum[v] = quick_tanh(sum[v]);
@@ -64,7 +65,8 @@ struct GruCell {
 };
 
 // Adds what one input (or unit of h) gives to the sums: FULL vectors of units, then PACKED vectors of what is left.
-template <class Cell, int FULL, int PACKED, bool OF_H> INLINE void add_row(V *sum, float x, const float *w, ptrdiff_t chunk, int row) {
+template <class Cell, int FULL, int PACKED, bool OF_H>
+INLINE void add_row(V *sum, float x, const float *w, ptrdiff_t chunk, int row) {
   const V a = all(x);
 #pragma GCC unroll 16
   for (int v = 0; v < Cell::gates * FULL; v++) {
@@ -102,8 +104,8 @@ INLINE void recurrent_step(const float *w, ptrdiff_t chunk, const float *bias, c
     else if (CHAINS == 2) sum[0][v] += sum[1][v];
   h += first * VL, c += first * VL, next += first * VL;
 #pragma GCC unroll 16
-  for (int v = 0; v < FULL; v++) Cell::template finish<1>(sum[0] + 4 * v, h + v * VL, c + v * VL, next + v * VL);
-  if constexpr (SHARE > 0) Cell::template finish<SHARE>(sum[0] + 4 * FULL, h + FULL * VL, c + FULL * VL, next + FULL * VL);
+  for (int v = 0; v < FULL; v++, h += VL, c += VL, next += VL) Cell::template finish<1>(sum[0] + 4 * v, h, c, next);
+  if constexpr (SHARE > 0) Cell::template finish<SHARE>(sum[0] + 4 * FULL, h, c, next);
 }
 
 // UNITS: their number where it is known to the compiler, else 0.
