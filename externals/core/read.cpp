@@ -81,6 +81,7 @@ std::shared_ptr<Model> read_model(const char *text, size_t length) {
   } else {
     model = read_nam(file);
   }
+  model->info["family"] = architecture == "MDRNN" ? "IMPSY" : "NAM";
   model->info["architecture"] = architecture;
   model->info["metadata"] = metadata;
   return model;
