@@ -32,11 +32,11 @@ namespace {
 constexpr int kSpeexQuality[] = {3, 6, 10};
 constexpr int64_t kMaxLatency = 1 << 16;
 
-SpeexResamplerState *resampler(double from, double to, int quality) {
+Resampler resampler(double from, double to, int quality) {
   int error = 0;
-  auto *made = speex_resampler_init(1, spx_uint32_t(std::lround(from)), spx_uint32_t(std::lround(to)), quality, &error);
+  Resampler made(speex_resampler_init(1, spx_uint32_t(std::lround(from)), spx_uint32_t(std::lround(to)), quality, &error));
   if (!made) throw Error("cannot convert from " + std::to_string(int(from)) + " to " + std::to_string(int(to)) + " Hz");
-  speex_resampler_skip_zeros(made);
+  speex_resampler_skip_zeros(made.get());
   return made;
 }
 
@@ -68,14 +68,9 @@ RateConverter::RateConverter(double host, double model, int quality)
   queue_.assign(size, 0.f);
 }
 
-RateConverter::~RateConverter() {
-  if (up_) speex_resampler_destroy(up_);
-  if (down_) speex_resampler_destroy(down_);
-}
-
 // As after silence for ever: pushes some through, for longer than the filters remember.
 void RateConverter::reset(float silence) {
-  for (SpeexResamplerState *r : {up_, down_}) {
+  for (SpeexResamplerState *r : {up_.get(), down_.get()}) {
     speex_resampler_reset_mem(r);
     speex_resampler_skip_zeros(r);
   }
@@ -93,13 +88,13 @@ template <class Run> void RateConverter::push(const float *in, int n, Run run) {
   while (n > 0) {
     float slow[kBlock], fast[kBlock];
     spx_uint32_t used = spx_uint32_t(n), made = kBlock;
-    speex_resampler_process_float(up_, 0, in, &used, slow, &made);
+    speex_resampler_process_float(up_.get(), 0, in, &used, slow, &made);
     in += used, n -= int(used);
     run(slow, slow, int(made));
     spx_uint32_t at = 0;
     while (at < made) {
       spx_uint32_t left = made - at, got = kBlock;
-      speex_resampler_process_float(down_, 0, slow + at, &left, fast, &got);
+      speex_resampler_process_float(down_.get(), 0, slow + at, &left, fast, &got);
       at += left;
       for (spx_uint32_t i = 0; i < got; i++) queue_[write_++ & mask] = fast[i];
       if (!left && !got) break;
@@ -202,13 +197,12 @@ float Instance::param(int index) const {
 }
 
 std::vector<float> resampled(const float *samples, int64_t frames, double from, double to) {
-  SpeexResamplerState *r = resampler(from, to, kSpeexQuality[2]);
+  const Resampler r = resampler(from, to, kSpeexQuality[2]);
   std::vector<float> out(size_t(std::ceil(double(frames) * to / from)) + 1, 0.f);
   std::vector<float> in(samples, samples + frames);
-  in.resize(in.size() + size_t(speex_resampler_get_input_latency(r)) + 16, 0.f);  // to push the end out
+  in.resize(in.size() + size_t(speex_resampler_get_input_latency(r.get())) + 16, 0.f);  // to push the end out
   spx_uint32_t used = spx_uint32_t(in.size()), made = spx_uint32_t(out.size());
-  speex_resampler_process_float(r, 0, in.data(), &used, out.data(), &made);
-  speex_resampler_destroy(r);
+  speex_resampler_process_float(r.get(), 0, in.data(), &used, out.data(), &made);
   return out;
 }
 

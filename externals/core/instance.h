@@ -16,21 +16,24 @@ class FlushToZero {
   uint64_t before_;
 };
 
+struct DestroyResampler {
+  void operator()(SpeexResamplerState *r) const { speex_resampler_destroy(r); }
+};
+using Resampler = std::unique_ptr<SpeexResamplerState, DestroyResampler>;
+
 // Host rate → model rate → host rate around a model, by a windowed sinc (speexdsp's resampler). Both converters start
 // with half their filter filled, so that the whole way is aligned in time; what comes out late is kept in a queue that is
 // never empty, whose length is the latency.
 class RateConverter {
  public:
   RateConverter(double host, double model, int quality);  // to be reset before it is used
-  ~RateConverter();
-  RateConverter(const RateConverter &) = delete;
   int latency() const { return latency_; }
   void reset(float silence);  // [real time] `silence`: what the model gives for silence
   // [real time] `run(in, out, n)` processes n ≤ kBlock samples at the model's rate
   template <class Run> void process(const float *in, float *out, int n, Run run);
 
  private:
-  SpeexResamplerState *up_ = nullptr, *down_ = nullptr;
+  Resampler up_, down_;
   int latency_ = 0;
   std::vector<float> queue_;  // ring of finished samples
   size_t read_ = 0, write_ = 0;
