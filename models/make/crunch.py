@@ -27,7 +27,7 @@ ARRAYS = [
 ]
 HEAD_SCALE = 0.02
 RECEPTIVE_FIELD = 1 + sum((a["kernel_size"] - 1) * sum(a["dilations"]) for a in ARRAYS)
-BATCH, WINDOW = 16, 2048
+BATCH, WINDOW = 8, 4096
 
 
 class LayerArray(nn.Module):
@@ -96,7 +96,7 @@ def playing(seconds: int, rng: np.random.Generator) -> np.ndarray:
                 pitch[start:] = fundamental * 2 ** (shift[i] / 12)
                 level = 10 ** rng.uniform(-0.8, 0.2)
                 plucks.append(Pluck(i * beat + rng.uniform(0, 0.02), level, rng.uniform(0.08, 0.3), muted[start] > 0))
-        total += string(number, pitch, plucks, muted, stopped, rng)
+        total += string(number, pitch, plucks, muted, stopped)
     total = pickup(total)
     return 0.5 * total / np.abs(total).max()
 
@@ -146,10 +146,10 @@ def train(steps: int) -> WaveNet:
     y = teach(x)
     x, y = (torch.from_numpy(v.astype(np.float32)) for v in (x, y))
     span = RECEPTIVE_FIELD + WINDOW - 1
-    x_windows, y_windows = x.unfold(0, span, 1), y[RECEPTIVE_FIELD - 1:].unfold(0, WINDOW, 1)
+    x_windows, y_windows = x.unfold(0, span, 1), y[RECEPTIVE_FIELD - 1:].unfold(0, WINDOW, 1)     # views, no copies
 
     model = WaveNet()
-    peak = 0.015
+    peak = 0.01
     optimizer = torch.optim.Adam(model.parameters(), lr=peak, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=steps, pct_start=0.05)
     emphasis = torch.tensor([[[-0.85, 1.0]]])
@@ -178,7 +178,7 @@ def train(steps: int) -> WaveNet:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
