@@ -92,7 +92,10 @@ class AudioProcess:
                 while not self._results.empty():
                     self._results.get()()
             if self._link in ready:
-                data = self._link.recv(1 << 16)
+                try:
+                    data = self._link.recv(1 << 16)
+                except ConnectionResetError:  # the control process ended with something of ours unread
+                    data = b""
                 if not data:
                     break
                 for message in self._decoder.feed(data):
