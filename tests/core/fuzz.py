@@ -24,7 +24,7 @@ from core import programs, seeds
 FOLDER = programs.ROOT / "build" / "fuzz"
 LIMITS = ["-max_len=40000", "-timeout=60", "-malloc_limit_mb=256", "-rss_limit_mb=2048"]
 # Its kernels are written for GCC, which knows nothing of libFuzzer's coverage; they have no branches worth finding.
-CLANG = [*programs.SANITIZED, "-DLIBFUZZER", "-fsanitize=fuzzer", "-Wno-unknown-pragmas", "-Wno-psabi"]
+CLANG = [*programs.THOROUGH, "-DLIBFUZZER", "-fsanitize=fuzzer", "-Wno-unknown-pragmas", "-Wno-psabi"]
 OF_GCC = ("kernels.cpp", "measure.cpp")
 
 
@@ -32,7 +32,7 @@ def build(clang: str) -> Path:
     step = programs.build_step()
     sources = sorted((programs.ROOT / "externals" / "core").glob("*.cpp"))
     ours = [path for path in sources if path.name in OF_GCC]
-    objects = step.compile_objects(ours, "sanitized", macros=programs.SANITIZED)
+    objects = step.compile_objects(ours, "thorough", macros=programs.THOROUGH)
     os.environ["CXX"] = clang
     sources = [Path(__file__).with_suffix(".cpp"), *(path for path in sources if path not in ours)]
     objects += step.compile_objects(sources, "fuzzer", macros=CLANG)

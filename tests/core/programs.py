@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import subprocess
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -37,7 +38,20 @@ def build(name: str, kind: str, flags: list[str]) -> Path:
     return program
 
 
-# Memory errors, leaks and undefined behaviour end the program.
-SANITIZED = "-O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined".split()
-# Races between threads end the program.
+# Memory errors, leaks and what of undefined behaviour is quick to compile; each ends the program.
+CHECKS = "bounds,shift,signed-integer-overflow,integer-divide-by-zero,bool,enum,return,float-cast-overflow,vptr"
+SANITIZED = f"-O1 -g1 -fno-omit-frame-pointer -fsanitize=address,{CHECKS} -fno-sanitize-recover=all".split()
+# The same with all of undefined behaviour, for long searches.
+THOROUGH = "-O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all".split()
+# Races between threads.
 RACES = "-O1 -g1 -fsanitize=thread".split()
+
+
+def missing_runtime(flags: list[str]) -> str:
+    """Why a program with these flags cannot be linked and run here; empty where it can."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [*build_step().compiler(), *flags, "-x", "c++", "-", "-o", f"{folder}/program"]
+        done = subprocess.run(command, input="int main() {}", capture_output=True, text=True)
+        if done.returncode == 0:
+            done = subprocess.run([f"{folder}/program"], capture_output=True, text=True)
+        return done.stderr.strip() if done.returncode else ""
