@@ -51,6 +51,7 @@ class Instance {
   float param(int index) const;
   void set_slim(float size);
   float slim() const { return slim_; }
+  const Levels &levels() const { return levels_; }
 
  private:
   // The model, or its version for this rate, in each of its sizes, slimmest first.
@@ -60,6 +61,7 @@ class Instance {
     State state;
   };
   std::vector<Size> sizes_;
+  Levels levels_;
   size_t current_ = 0, leaving_ = 0;
   float slim_ = 1;
   bool started_ = false;

@@ -56,6 +56,16 @@ void AmpModel::prewarm(State fresh, int64_t samples) {
   silent = std::move(fresh);
 }
 
+// The levels that a file's metadata states, as NAM's trainer writes them.
+static Levels levels_of(const Json &metadata) {
+  const auto level = [&metadata](const char *name) {
+    const bool stated = metadata.is_object() && metadata.contains(name) && metadata[name].is_number();
+    const double value = stated ? metadata[name].get<double>() : NAN;
+    return std::abs(value) <= 200 ? value : NAN;
+  };
+  return {level("loudness"), level("input_level_dbu"), level("output_level_dbu")};
+}
+
 std::shared_ptr<Model> read_model(const char *text, size_t length) {
   if (length == 0) throw Error("the file is empty");
   if (int64_t(length) > kMaxFileBytes) throw Error("the file is larger than " + std::to_string(kMaxFileBytes >> 20) + " MiB");
@@ -69,20 +79,14 @@ std::shared_ptr<Model> read_model(const char *text, size_t length) {
   }
   if (!file.is_object()) throw Error("it is JSON, but not a model: no object at the top");
   const Json metadata = file.value("metadata", Json::object());
-  if (!file.contains("architecture")) {
-    auto amp = read_amp(file, text, length);
-    amp->info["metadata"] = metadata;
-    return amp;
-  }
-  const std::string architecture = neurig::text(file, "architecture", "the file");
+  std::string architecture;
   std::shared_ptr<Model> model;
-  if (architecture == "MDRNN") {
-    model = read_mdrnn(file);
-  } else {
-    model = read_nam(file);
-  }
-  model->info["architecture"] = architecture;
+  if (!file.contains("architecture")) model = read_amp(file, text, length);
+  else if ((architecture = neurig::text(file, "architecture", "the file")) == "MDRNN") model = read_mdrnn(file);
+  else model = read_nam(file);
+  if (!architecture.empty()) model->info["architecture"] = architecture;
   model->info["metadata"] = metadata;
+  if (auto amp = std::dynamic_pointer_cast<AmpModel>(model)) amp->levels = levels_of(metadata);
   return model;
 }
 
