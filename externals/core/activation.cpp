@@ -22,7 +22,9 @@ ActivationSpec read_activation(const Json &value, int channels, const std::strin
       {"Hardswish", Activation::hardswish}, {"Softsign", Activation::softsign},
       {"Softsigmoid", Activation::softsigmoid}, {"Identity", Activation::none}};
   if (!value.is_string() && !value.is_object()) throw Error(where + " must be a name, or an object with a \"type\"");
-  const std::string name = value.is_string() ? value.get<std::string>() : text(value, "type", where);
+  // NAM's trainer calls it "name" under a WaveNet's post-stack head, everywhere else "type".
+  const char *const key = value.is_object() && value.contains("name") && !value.contains("type") ? "name" : "type";
+  const std::string name = value.is_string() ? value.get<std::string>() : text(value, key, where);
   ActivationSpec spec;
   const std::pair<const char *, Activation> *found = nullptr;
   for (const auto &entry : known)

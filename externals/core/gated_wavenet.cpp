@@ -46,12 +46,15 @@ class GatedWaveNet : public AmpModel {
     std::map<std::pair<int, std::string>, size_t> places;  // where each variable is
     for (size_t i = 0; i < variables.size(); i++) {
       const std::string where = "variables[" + std::to_string(i) + "]";
-      const auto key = std::make_pair(int(integer(variables[i], "layer_idx", where, -1, count)), text(variables[i], "name", where));
-      if (!places.emplace(key, i).second) throw Error(where + " is layer " + std::to_string(key.first) + "'s " + key.second + " for the second time");
+      const auto key =
+          std::make_pair(int(integer(variables[i], "layer_idx", where, -1, count)), text(variables[i], "name", where));
+      if (!places.emplace(key, i).second)
+        throw Error(where + " is layer " + std::to_string(key.first) + "'s " + key.second + " for the second time");
     }
     const auto variable = [&](int layer, const char *name, int64_t size) {
       const auto found = places.find({layer, name});
-      if (found == places.end()) throw Error("variables have no \"" + std::string(name) + "\" of layer_idx " + std::to_string(layer));
+      if (found == places.end())
+        throw Error("variables have no \"" + std::string(name) + "\" of layer_idx " + std::to_string(layer));
       const std::string where = "variables[" + std::to_string(found->second) + "]";
       return tensor(field(variables[found->second], "data", where), {size}, where + ".data");
     };
@@ -103,7 +106,8 @@ class GatedWaveNet : public AmpModel {
     const Kernels &k = kernels();
     const int c = channels_;
     float *const base = state.data.data();
-    float *const signal = base + signal_, *const z = base + z_, *const second = z + ptrdiff_t(c) * kRow, *const sum = base + sum_;
+    float *const signal = base + signal_, *const z = base + z_, *const second = z + ptrdiff_t(c) * kRow,
+                 *const sum = base + sum_;
     std::memcpy(signal, in, size_t(n) * sizeof(float));
     const Source input{signal, kRow, 1}, hidden{z, kRow, c};
     float *here = layers_[0].history.next(state);

@@ -17,7 +17,8 @@ struct History {
       return;
     }
     const int64_t size = 3 * look_ + 16 * kBlock;
-    if (size > kMaxStateFloats) throw Error("a convolution over " + std::to_string(look_) + " samples needs too much memory");
+    if (size > kMaxStateFloats)
+      throw Error("a convolution over " + std::to_string(look_) + " samples needs too much memory");
     look = int(look_), capacity = int(size);
     // Rows a multiple of 4 KiB apart would compete for the same cache lines.
     stride = (capacity + kPad + 15) / 16 * 16;

@@ -78,11 +78,13 @@ static const char *read_weight(const Json &value, float &weight) {
 }
 
 // Appends the part of a tensor whose sizes begin at `depth`.
-static void append(std::vector<float> &values, const Json &part, const std::vector<int64_t> &sizes, size_t depth, const std::string &where) {
+static void append(std::vector<float> &values, const Json &part, const std::vector<int64_t> &sizes, size_t depth,
+                   const std::string &where) {
   const bool innermost = depth + 1 == sizes.size();
   const std::string wanted = std::to_string(sizes[depth]) + (innermost ? " numbers" : " lists");
   if (!part.is_array()) throw Error(where + " must be a list of " + wanted);
-  if (int64_t(part.size()) != sizes[depth]) throw Error(where + " must have " + wanted + ", it has " + std::to_string(part.size()));
+  if (int64_t(part.size()) != sizes[depth])
+    throw Error(where + " must have " + wanted + ", it has " + std::to_string(part.size()));
   for (size_t i = 0; i < part.size(); i++) {
     if (!innermost) {
       append(values, part[i], sizes, depth + 1, where + "[" + std::to_string(i) + "]");

@@ -34,21 +34,31 @@ struct WaveNetLayer {
               float *next, ptrdiff_t next_stride, int frames);
 };
 
-// How the gates of a recurrent layer's units lie in vectors: for each whole vector of units its gates one after the other;
-// for what is left, if that is half a vector or less, two or four gates side by side in one.
+// How the weights of a recurrent layer lie: for each vector of units, a row for every input and then for every unit of h,
+// with the gates' vectors in it. What is left of the units, if half a vector or less, has two or four gates to a vector.
 struct Gates {
-  int units, lanes;
+  int inputs, units;
+  int in_row;  // gates in a row: 4 of an LSTM, 3 of a GRU (the last for what an input gives to n, or for what h gives)
+  int lanes;
   int left() const { return units % lanes; }
   int share() const { return !left() || left() > lanes / 2 ? 0 : left() > lanes / 4 ? 2 : 4; }
   int full() const { return units / lanes + (left() && !share()); }  // vectors of units, the last perhaps not whole
+  int packed() const { return share() ? 4 / share() : 0; }           // vectors for the gates of what is left
   int padded() const { return (units + lanes - 1) / lanes * lanes; }
-  // Floats in a row of `rows` gates, and the place of one gate's unit in it; the last gate of a GRU's four shares a place
-  // in its rows of three.
-  int row(int rows) const { return (full() * rows + (share() ? 4 / share() : 0)) * lanes; }
-  int place(int rows, int gate, int unit) const {
+  size_t chunk() const { return size_t(inputs + units) * in_row * lanes; }
+  size_t size() const { return full() * chunk() + size_t(inputs + units) * packed() * lanes; }
+  size_t place(int row, int gate, int unit) const {
     const int v = unit / lanes, lane = unit % lanes;
-    if (v < full()) return (v * rows + (gate < rows ? gate : rows - 1)) * lanes + lane;
-    return (full() * rows + gate / share()) * lanes + gate % share() * (lanes / share()) + lane;
+    if (v < full()) return v * chunk() + (size_t(row) * in_row + (gate < in_row ? gate : in_row - 1)) * lanes + lane;
+    const int part = gate % share() * (lanes / share());
+    return full() * chunk() + (size_t(row) * packed() + gate / share()) * lanes + part + lane;
+  }
+  // The bias is a row of four gates.
+  size_t bias_size() const { return size_t(full() * 4 + packed()) * lanes; }
+  size_t bias_place(int gate, int unit) const {
+    const int v = unit / lanes, lane = unit % lanes;
+    if (v < full()) return size_t(v * 4 + gate) * lanes + lane;
+    return size_t(full() * 4 + gate / share()) * lanes + gate % share() * (lanes / share()) + lane;
   }
 };
 
@@ -73,11 +83,11 @@ struct Kernels {
   void (*multiply_spectra)(float *y_re, float *y_im, const float *a_re, const float *a_im, const float *b_re,
                            const float *b_im, int n);
   // LSTM (gates i f g o) and GRU (r z a b; see recurrent.inl) over `frames` frames, from `inputs` rows to `units` rows.
-  // `w`: a row (Gates) for each input, then for each unit of h; `bias`: a row of four gates. `state`: h, then c, padded.
-  void (*lstm)(const Gates &gates, const float *w, const float *bias, int inputs, float *state, const float *in,
-               ptrdiff_t in_stride, float *out, ptrdiff_t out_stride, int frames);
-  void (*gru)(const Gates &gates, const float *w, const float *bias, int inputs, float *state, const float *in,
-              ptrdiff_t in_stride, float *out, ptrdiff_t out_stride, int frames);
+  // `state`: h, then c, padded.
+  void (*lstm)(const Gates &gates, const float *w, const float *bias, float *state, const float *in, ptrdiff_t in_stride,
+               float *out, ptrdiff_t out_stride, int frames);
+  void (*gru)(const Gates &gates, const float *w, const float *bias, float *state, const float *in, ptrdiff_t in_stride,
+              float *out, ptrdiff_t out_stride, int frames);
 };
 
 const Kernels &kernels();

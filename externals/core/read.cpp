@@ -24,11 +24,11 @@ std::shared_ptr<AmpModel> read_amp(const Json &file, const char *text, size_t le
   if (file.contains("state_dict")) return read_state_dict(file, text, length);
   for (const auto &[name, value] : file.items()) {
     const size_t dot = name.rfind('.') + 1;  // 0 where there is none
-    if (value.is_array() && (name.compare(dot, name.npos, "weight") == 0 || name.compare(dot, name.npos, "weight_ih_l0") == 0))
-      return read_state_dict(file, text, length);
+    const std::string last = name.substr(dot);
+    if (value.is_array() && (last == "weight" || last == "weight_ih_l0")) return read_state_dict(file, text, length);
   }
-  throw Error("it is JSON, but no model that is known: it has no \"architecture\" (NAM), no \"layers\" and \"in_shape\" (RTNeural, AIDA-X), "
-              "no \"state_dict\" (GuitarML), no \"dilations\" and \"variables\" (WaveNetVA, PedalNetRT)");
+  throw Error("it is JSON, but no model that is known: it has no \"architecture\" (NAM), no \"layers\" and \"in_shape\" "
+              "(RTNeural, AIDA-X), no \"state_dict\" (GuitarML), no \"dilations\" and \"variables\" (WaveNetVA, PedalNetRT)");
 }
 
 }  // namespace

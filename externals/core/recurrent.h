@@ -1,7 +1,8 @@
 // One recurrent layer, shared by amps and by the MDRNN:
 //   LSTM (Hochreiter & Schmidhuber 1997, with forget gate), gates i f g o, as PyTorch, Keras and NAM have them;
 //   GRU (Cho et al. 2014) with the reset gate after the multiplication, as PyTorch, Keras and cuDNN compute it:
-//     r = σ(W_r x + U_r h + b_r)   z = σ(W_z x + U_z h + b_z)   n = tanh(W_n x + b_n + r·(U_n h + c_n))   h' = n + z·(h − n)
+//     r = σ(W_r x + U_r h + b_r),  z = σ(W_z x + U_z h + b_z),
+//     n = tanh(W_n x + b_n + r·(U_n h + c_n)),  h' = n + z·(h − n)
 //   with gates r, z, n, and for the bias also a fourth, c_n.
 #pragma once
 #include "model.h"
@@ -13,18 +14,18 @@ enum class Cell { lstm, gru };
 class RecurrentLayer {
  public:
   RecurrentLayer(Cell cell, int inputs, int units)
-      : cell_(cell), inputs_(inputs), gates_{units, kernels().lanes}, weights_(size_t(inputs + units) * gates_.row(rows())),
-        bias_(size_t(gates_.row(4))) {}
+      : cell_(cell), gates_{inputs, units, cell == Cell::lstm ? 4 : 3, kernels().lanes}, weights_(gates_.size()),
+        bias_(gates_.bias_size()) {}
 
-  int inputs() const { return inputs_; }
+  int inputs() const { return gates_.inputs; }
   int units() const { return gates_.units; }
-  int64_t macs() const { return int64_t(rows()) * units() * (inputs_ + units()); }
+  int64_t macs() const { return int64_t(gates_.in_row) * units() * (inputs() + units()); }
   // A weight of an input's row or, after the inputs, of h's.
   void set_weight(int row, int gate, int unit, float value) {
-    const int slot = cell_ == Cell::gru && gate == 2 && row >= inputs_ ? 3 : gate;
-    weights_[size_t(row) * gates_.row(rows()) + gates_.place(rows(), slot, unit)] = value * scale(slot);
+    const int slot = cell_ == Cell::gru && gate == 2 && row >= inputs() ? 3 : gate;
+    weights_[gates_.place(row, slot, unit)] = value * scale(slot);
   }
-  void set_bias(int gate, int unit, float value) { bias_[size_t(gates_.place(4, gate, unit))] = value * scale(gate); }
+  void set_bias(int gate, int unit, float value) { bias_[gates_.bias_place(gate, unit)] = value * scale(gate); }
   void lay_out(Layout &layout) { state_ = layout.take(2 * gates_.padded()); }
   void set_state(State &state, int unit, float h, float c) const {
     float *const at = state.data.data() + state_ + unit;
@@ -33,16 +34,14 @@ class RecurrentLayer {
   // [real time] From planar rows to planar rows, which may not overlap.
   void run(State &state, const float *in, ptrdiff_t in_stride, float *out, ptrdiff_t out_stride, int frames) const {
     const auto step = cell_ == Cell::lstm ? kernels().lstm : kernels().gru;
-    step(gates_, weights_.data(), bias_.data(), inputs_, state.data.data() + state_, in, in_stride, out, out_stride, frames);
+    step(gates_, weights_.data(), bias_.data(), state.data.data() + state_, in, in_stride, out, out_stride, frames);
   }
 
  private:
-  int rows() const { return cell_ == Cell::lstm ? 4 : 3; }
   // What the kernels want halved: all that goes into a sigmoid, and what a GRU's r multiplies.
   float scale(int slot) const { return slot == 2 ? 1.f : 0.5f; }
 
   Cell cell_;
-  int inputs_;
   Gates gates_;
   Floats weights_, bias_;
   int64_t state_ = 0;

@@ -12,17 +12,19 @@ namespace {
 constexpr int64_t kMaxKernel = 1 << 20, kMaxDilation = 1 << 20;
 constexpr double kSelfCheck = 1e-5;  // ESR from which on a file's recorded answer counts as missed
 
-// The last number of a shape, or the product of the last two where time has two axes beside it; its first are often null.
+// The last number of a shape, or of four the product of the last two (features and filters); the first are often null.
 int width(const Json &shape, const std::string &where) {
   if (!shape.is_array() || shape.empty() || shape.size() > 4) throw Error(where + " must be a list of 1 to 4 sizes");
   int64_t product = 1;
   for (size_t i = shape.size() == 4 ? 2 : shape.size() - 1; i < shape.size(); i++) {
     if (!shape[i].is_number_integer()) throw Error(where + " must end with a whole number");
     const double size = shape[i].get<double>();
-    if (!(size >= 1 && size <= kMaxChannels)) throw Error(where + " ends with " + shape[i].dump() + ", must be 1 to " + std::to_string(kMaxChannels));
+    if (!(size >= 1 && size <= kMaxChannels))
+      throw Error(where + " ends with " + shape[i].dump() + ", must be 1 to " + std::to_string(kMaxChannels));
     product *= int64_t(size);
   }
-  if (product > kMaxChannels) throw Error(where + " has " + std::to_string(product) + " channels, at most " + std::to_string(kMaxChannels));
+  if (product > kMaxChannels)
+    throw Error(where + " has " + std::to_string(product) + " channels, at most " + std::to_string(kMaxChannels));
   return int(product);
 }
 
@@ -67,7 +69,9 @@ class LayerReader {
 
   std::string weight_name(size_t i) const { return where_ + ".weights[" + std::to_string(i) + "]"; }
   std::vector<float> weights(size_t i, const std::vector<int64_t> &sizes) const {
-    if (i >= weights_.size()) throw Error(where_ + ".weights has " + std::to_string(weights_.size()) + " parts, part " + std::to_string(i) + " is missing");
+    if (i >= weights_.size())
+      throw Error(where_ + ".weights has " + std::to_string(weights_.size()) + " parts, part " + std::to_string(i) +
+                  " is missing");
     return tensor(weights_[i], sizes, weight_name(i));
   }
   // Keras leaves a bias out where there is none.
@@ -91,10 +95,13 @@ class LayerReader {
     const int64_t dilation = last_integer(layer_, "dilation", where_, kMaxDilation);
     const int groups = layer_.contains("groups") ? int(integer(layer_, "groups", where_, 1, kMaxChannels)) : 1;
     if (ins_ % groups || n % groups)
-      throw Error(where_ + ".groups is " + std::to_string(groups) + ", which does not divide " + std::to_string(ins_) + " inputs and " + std::to_string(n) + " outputs");
+      throw Error(where_ + ".groups is " + std::to_string(groups) + ", which does not divide " + std::to_string(ins_) +
+                  " inputs and " + std::to_string(n) + " outputs");
     const int share = ins_ / groups;
     const std::vector<float> w = weights(0, {kernel, share, n});
-    stack_.conv(n, kernel, dilation, groups, [&](int o, int i, int tap) { return w[(size_t(tap) * share + i) * n + o]; }, bias(1, {n}));
+    stack_.conv(
+        n, kernel, dilation, groups, [&](int o, int i, int tap) { return w[(size_t(tap) * share + i) * n + o]; },
+        bias(1, {n}));
     return "conv1d " + std::to_string(n);
   }
 
@@ -109,7 +116,8 @@ class LayerReader {
     const int stride = int(last_integer(layer_, "strides", where_, kMaxChannels));
     const bool valid = text(layer_, "padding", where_) == "valid";
     if (filters * features != ins_)
-      throw Error(where_ + " takes " + std::to_string(features) + " features of " + std::to_string(filters) + " channels; the layer before gives " + std::to_string(ins_));
+      throw Error(where_ + " takes " + std::to_string(features) + " features of " + std::to_string(filters) +
+                  " channels; the layer before gives " + std::to_string(ins_));
     const int places = valid ? (features - across) / stride + 1 : (features + stride - 1) / stride;
     if ((valid && across > features) || places * outs_each != outs())
       throw Error(where_ + ".shape does not agree with its kernel, strides and padding");
@@ -119,14 +127,17 @@ class LayerReader {
     for (size_t o = 0; o < biases.size(); o++) biases[o] = b[o % size_t(outs_each)];
     const auto weight = [&](int o, int i, int tap) {
       const int at = i / filters - (o / outs_each * stride - before);
-      return at < 0 || at >= across ? 0.f : w[((size_t(tap) * across + at) * filters + i % filters) * outs_each + o % outs_each];
+      return at < 0 || at >= across
+                 ? 0.f
+                 : w[((size_t(tap) * across + at) * filters + i % filters) * outs_each + o % outs_each];
     };
     stack_.conv(places * outs_each, kernel, dilation, 1, weight, biases);
     return "conv2d " + std::to_string(places) + "×" + std::to_string(outs_each);
   }
 
   // The rows of a recurrent layer's two matrices, [inputs][gates · units] and [units][gates · units], as one.
-  Sequential::GateWeight gates(const std::vector<float> &kernel, const std::vector<float> &recurrent, int columns, std::vector<int> order) const {
+  Sequential::GateWeight gates(const std::vector<float> &kernel, const std::vector<float> &recurrent, int columns,
+                               std::vector<int> order) const {
     const int units = columns / int(order.size());
     return [&kernel, &recurrent, columns, order, units, ins = ins_](int row, int gate, int unit) {
       const size_t column = size_t(order[size_t(gate)] * units + unit);
@@ -136,8 +147,10 @@ class LayerReader {
 
   std::string lstm() {
     const int units = outs();
-    const std::vector<float> kernel = weights(0, {ins_, 4 * units}), recurrent = weights(1, {units, 4 * units}), b = bias(2, {4 * units});
-    stack_.recurrent(Cell::lstm, units, gates(kernel, recurrent, 4 * units, {0, 1, 2, 3}), [&](int gate, int unit) { return b[size_t(gate * units + unit)]; });
+    const std::vector<float> kernel = weights(0, {ins_, 4 * units}), recurrent = weights(1, {units, 4 * units}),
+                             b = bias(2, {4 * units});
+    stack_.recurrent(Cell::lstm, units, gates(kernel, recurrent, 4 * units, {0, 1, 2, 3}),
+                     [&](int gate, int unit) { return b[size_t(gate * units + unit)]; });
     return "LSTM " + std::to_string(units);
   }
 
@@ -157,17 +170,22 @@ class LayerReader {
 
   // `channels`: one set of numbers for each of them, over and over.
   std::string batch_norm(int channels) {
-    if (ins_ % channels) throw Error(where_ + " has " + std::to_string(channels) + " channels, the layer before gives " + std::to_string(ins_));
+    if (ins_ % channels)
+      throw Error(where_ + " has " + std::to_string(channels) + " channels, the layer before gives " +
+                  std::to_string(ins_));
     const size_t parts = weights_.size();
-    if (parts != 2 && parts != 4) throw Error(where_ + ".weights has " + std::to_string(parts) + " parts, must be 2 or 4");
+    if (parts != 2 && parts != 4)
+      throw Error(where_ + ".weights has " + std::to_string(parts) + " parts, must be 2 or 4");
     const double epsilon = number(layer_, "epsilon", where_, 0, 1e6);
     const std::vector<float> ones(size_t(channels), 1.f), zeros(size_t(channels), 0.f);
-    const std::vector<float> gamma = parts == 4 ? weights(0, {channels}) : ones, beta = parts == 4 ? weights(1, {channels}) : zeros;
+    const std::vector<float> gamma = parts == 4 ? weights(0, {channels}) : ones,
+                             beta = parts == 4 ? weights(1, {channels}) : zeros;
     const std::vector<float> mean = weights(parts - 2, {channels}), variance = weights(parts - 1, {channels});
     Pointwise op{Pointwise::scale, Activation::none, {}, {}};
     for (int i = 0; i < ins_; i++) {
       const size_t c = size_t(i % channels);
-      if (!(variance[c] + epsilon > 0)) throw Error(weight_name(parts - 1) + "[" + std::to_string(c) + "] is a variance that is not positive");
+      if (!(variance[c] + epsilon > 0))
+        throw Error(weight_name(parts - 1) + "[" + std::to_string(c) + "] is a variance that is not positive");
       const double factor = gamma[c] / std::sqrt(variance[c] + epsilon);
       op.factor.push_back(float(factor));
       op.shift.push_back(float(beta[c] - mean[c] * factor));
@@ -190,12 +208,15 @@ class LayerReader {
   std::string activation() {
     if (!layer_.contains("activation") || layer_["activation"].is_null()) return type_ == "activation" ? " linear" : "";
     const std::string name = text(layer_, "activation", where_);
-    static const std::pair<const char *, Activation> known[] = {
-        {"tanh", Activation::tanh}, {"relu", Activation::relu}, {"sigmoid", Activation::sigmoid}, {"elu", Activation::elu}};
+    static const std::pair<const char *, Activation> known[] = {{"tanh", Activation::tanh},
+                                                                {"relu", Activation::relu},
+                                                                {"sigmoid", Activation::sigmoid},
+                                                                {"elu", Activation::elu}};
     if (name.empty() || name == "linear") return type_ == "activation" ? " linear" : "";
     if (name == "softmax") stack_.pointwise({Pointwise::softmax, Activation::none, {}, {}});
     else {
-      const auto *found = std::find_if(std::begin(known), std::end(known), [&](const auto &k) { return name == k.first; });
+      const auto *found =
+          std::find_if(std::begin(known), std::end(known), [&](const auto &k) { return name == k.first; });
       if (found == std::end(known)) throw Error(where_ + ".activation \"" + name + "\" is not known");
       stack_.activation(found->second);
     }
@@ -233,7 +254,8 @@ void self_check(const Json &file, Sequential &model) {
   const double esr = error / std::max(energy, 1e-20);
   model.info["self_check"] = esr;
   char text[160];
-  std::snprintf(text, sizeof text, "its self-check fails: for the input that the file carries, the output is off by an ESR of %.2g", esr);
+  std::snprintf(text, sizeof text,
+                "its self-check fails: for the input that the file carries, the output is off by an ESR of %.2g", esr);
   if (!(esr <= kSelfCheck)) model.warn(text);
 }
 
@@ -244,14 +266,16 @@ std::shared_ptr<AmpModel> read_rtneural(const Json &file) {
   if (!layers.is_array() || layers.empty() || int64_t(layers.size()) > kMaxLayers)
     throw Error("layers must be a list of 1 to " + std::to_string(kMaxLayers) + " layers");
   const int inputs = width(field(file, "in_shape", "the file"), "in_shape");
-  if (inputs > kMaxInputs) throw Error("in_shape ends with " + std::to_string(inputs) + " inputs, at most " + std::to_string(kMaxInputs));
+  if (inputs > kMaxInputs)
+    throw Error("in_shape ends with " + std::to_string(inputs) + " inputs, at most " + std::to_string(kMaxInputs));
   auto model = std::make_shared<Sequential>(inputs);
   std::string architecture;
   for (size_t l = 0; l < layers.size(); l++) {
     const std::string where = "layers[" + std::to_string(l) + "]";
     architecture += (l ? ", " : "") + LayerReader(layers[l], where, *model).read();
   }
-  model->skip = file.contains("in_skip") && !file["in_skip"].is_null() && integer(file, "in_skip", "the file", 0, 1) == 1;
+  model->skip =
+      file.contains("in_skip") && !file["in_skip"].is_null() && integer(file, "in_skip", "the file", 0, 1) == 1;
   model->in_gain = gain(file, "in_gain");
   model->out_gain = gain(file, "out_gain");
   model->rate = rate_of(file);

@@ -38,15 +38,15 @@ class Conv : public Layer {
         const int taps = std::min(kTaps, kernel_ - tap);
         for (int t = 0; t < taps; t++) sources[t] = {x - (kernel_ - 1 - tap - t) * dilation_, in.stride, ins_};
         // The first taps start from the bias, the others from the sum so far.
-        kernels().affine(y, out.stride, outs_, weights++->data(), tap ? nullptr : &bias_[size_t(g) * outs_], tap ? y : nullptr,
-                         out.stride, sources, taps, n);
+        kernels().affine(y, out.stride, outs_, weights++->data(), tap ? nullptr : &bias_[size_t(g) * outs_],
+                         tap ? y : nullptr, out.stride, sources, taps, n);
       }
     }
     history_.advance(state, n);
   }
 
  private:
-  static constexpr int kTaps = 64;  // in one sum
+  static constexpr int kTaps = 64;    // in one sum
   int ins_, outs_, kernel_, groups_;  // ins and outs of each group
   ptrdiff_t dilation_;
   History history_;
@@ -56,8 +56,7 @@ class Conv : public Layer {
 
 class Recurrent : public Layer {
  public:
-  Recurrent(RecurrentLayer layer, Layout &layout)
-      : layer_(std::move(layer)), rows_(layout.rows(layer_.inputs())) {
+  Recurrent(RecurrentLayer layer, Layout &layout) : layer_(std::move(layer)), rows_(layout.rows(layer_.inputs())) {
     layer_.lay_out(layout);
   }
   Rows input(State &state) const override { return {state.data.data() + rows_, kRow}; }
@@ -86,7 +85,8 @@ void Pointwise::run(Rows rows, int channels, int n) const {
         for (int f = 0; f < whole; f++) greatest[f] = std::max(greatest[f], rows.x[c * rows.stride + f]);
       for (int c = 0; c < channels; c++)
         for (int f = 0; f < whole; f++) rows.x[c * rows.stride + f] -= greatest[f];
-      kernels().activate(Activation::elu, nullptr, rows.x, rows.stride, channels, n);  // e^x - 1, as no x is positive now
+      // e^x - 1, as no x is positive now
+      kernels().activate(Activation::elu, nullptr, rows.x, rows.stride, channels, n);
       for (int c = 0; c < channels; c++)
         for (int f = 0; f < whole; f++) sum[f] += rows.x[c * rows.stride + f] += 1;
       for (int c = 0; c < channels; c++)
@@ -118,7 +118,8 @@ Sequential::Sequential(int inputs) : inputs_(inputs), channels_(inputs), between
 void Sequential::count(int64_t macs, int64_t biases) {
   macs_ += macs;
   weights_ += macs + biases;
-  if (weights_ > kMaxStateFloats) throw Error("the model has more than " + std::to_string(kMaxStateFloats >> 20) + " million weights");
+  if (weights_ > kMaxStateFloats)
+    throw Error("the model has more than " + std::to_string(kMaxStateFloats >> 20) + " million weights");
 }
 
 void Sequential::add(std::unique_ptr<Layer> layer, int outs) {
@@ -128,7 +129,8 @@ void Sequential::add(std::unique_ptr<Layer> layer, int outs) {
   channels_ = outs;
 }
 
-void Sequential::conv(int outs, int kernel, int64_t dilation, int groups, const ConvWeight &weight, const std::vector<float> &bias) {
+void Sequential::conv(int outs, int kernel, int64_t dilation, int groups, const ConvWeight &weight,
+                      const std::vector<float> &bias) {
   count(int64_t(outs) * (channels_ / groups) * kernel, outs);
   receptive_field_ += (kernel - 1) * dilation;
   add(std::make_unique<Conv>(channels_, outs, kernel, dilation, groups, weight, bias, layout_), outs);

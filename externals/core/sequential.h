@@ -28,7 +28,7 @@ class Layer {
 struct Pointwise {
   enum Kind { activation, softmax, prelu, scale } kind;
   Activation function = Activation::none;
-  std::vector<float> factor, shift;  // per channel: PReLU's slopes; what scale multiplies by and adds
+  std::vector<float> factor, shift;                // per channel: PReLU's slopes; what scale multiplies by and adds
   void run(Rows rows, int channels, int n) const;  // [real time]
 };
 
@@ -41,7 +41,8 @@ class Sequential : public AmpModel {
   int channels() const { return channels_; }  // what the layers so far give
   // The weight from input i to output o at a tap, from the oldest on; i counts within the output's group.
   using ConvWeight = std::function<float(int o, int i, int tap)>;
-  void conv(int outs, int kernel, int64_t dilation, int groups, const ConvWeight &weight, const std::vector<float> &bias);
+  void conv(int outs, int kernel, int64_t dilation, int groups, const ConvWeight &weight,
+            const std::vector<float> &bias);
   void dense(int outs, const ConvWeight &weight, const std::vector<float> &bias) { conv(outs, 1, 1, 1, weight, bias); }
   // The weight of a row - the inputs, then h - to a gate's unit; gates as in RecurrentLayer.
   using GateWeight = std::function<float(int row, int gate, int unit)>;
@@ -50,13 +51,13 @@ class Sequential : public AmpModel {
   void pointwise(Pointwise op) { between_.back().push_back(std::move(op)); }
   void activation(Activation function) { pointwise({Pointwise::activation, function, {}, {}}); }
 
-  bool skip = false;                 // the input is added to the output
-  float in_gain = 1, out_gain = 1;   // factors
+  bool skip = false;                // the input is added to the output
+  float in_gain = 1, out_gain = 1;  // factors
   // After the last layer: prewarms, and describes the model in `info`.
   void finish();
   // From zero state, knobs at 0, without gains: the output for `input`.
   std::vector<float> response(const std::vector<float> &input) const;
-  void warn(const std::string &text);  // adds to info's "warning"
+  void warn(const std::string &text);     // adds to info's "warning"
   int64_t macs() const { return macs_; }  // multiply-adds per sample
 
   void process(State &state, const float *knobs, const float *in, float *out, int n) const override;

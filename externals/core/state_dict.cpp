@@ -1,6 +1,7 @@
-// PyTorch's state_dict as JSON. GuitarML (Proteus, Automated-GuitarAmpModelling) puts one under "state_dict" and says in
-// "model_data" what it belongs to; RTNeural's examples are a bare one. Shapes tell what each module is:
-//   P.weight_ih_l0 and so on: LSTM (four gates: i f g o) or GRU (three: r z n)    P.weight: Linear [out][in] or Conv1d [out][in][tap]
+// PyTorch's state_dict as JSON. GuitarML (Proteus, Automated-GuitarAmpModelling) puts one under "state_dict" and says
+// in "model_data" what it belongs to; RTNeural's examples are a bare one. Shapes tell what each module P is:
+//   P.weight_ih_l0 and so on: LSTM (four gates: i f g o) or GRU (three: r z n)
+//   P.weight: Linear [out][in] or Conv1d [out][in][tap]
 #include <algorithm>
 
 #include "sequential.h"
@@ -13,14 +14,16 @@ constexpr int64_t kMaxKernel = 1 << 20;
 std::vector<int64_t> shape_of(const Json &list, size_t axes, const std::string &where) {
   std::vector<int64_t> shape;
   for (const Json *part = &list; shape.size() < axes; part = &(*part)[0]) {
-    if (!part->is_array() || part->empty()) throw Error(where + " must be lists of numbers, " + std::to_string(axes) + " deep");
+    if (!part->is_array() || part->empty())
+      throw Error(where + " must be lists of numbers, " + std::to_string(axes) + " deep");
     shape.push_back(int64_t(part->size()));
   }
   return shape;
 }
 
 void check_channels(int64_t n, const std::string &where) {
-  if (n > kMaxChannels) throw Error(where + " has " + std::to_string(n) + " channels, at most " + std::to_string(kMaxChannels));
+  if (n > kMaxChannels)
+    throw Error(where + " has " + std::to_string(n) + " channels, at most " + std::to_string(kMaxChannels));
 }
 
 class ModuleReader {
@@ -32,7 +35,8 @@ class ModuleReader {
     const bool recurrent = dict_.contains(prefix + "weight_ih_l0");
     const std::string name = prefix + (recurrent ? "weight_ih_l0" : "weight");
     const int64_t n = shape_of(field(dict_, name.c_str(), where_), 2, name)[1];
-    if (n > kMaxInputs) throw Error(name + " takes " + std::to_string(n) + " inputs, at most " + std::to_string(kMaxInputs));
+    if (n > kMaxInputs)
+      throw Error(name + " takes " + std::to_string(n) + " inputs, at most " + std::to_string(kMaxInputs));
     return int(n);
   }
 
@@ -65,7 +69,8 @@ class ModuleReader {
     check_channels(shape[1], name);
     const int ins = stack.channels(), units = int(shape[1]), gates = int(shape[0] / units);
     if (shape[0] % units || (gates != 3 && gates != 4))
-      throw Error(name + " has " + std::to_string(shape[0]) + " rows of " + std::to_string(units) + "; an LSTM has four times as many, a GRU three times");
+      throw Error(name + " has " + std::to_string(shape[0]) + " rows of " + std::to_string(units) +
+                  "; an LSTM has four times as many, a GRU three times");
     const int64_t rows = shape[0];
     const std::vector<float> ih = numbers(prefix + "weight_ih" + layer, {rows, ins}), hh = numbers(name, {rows, units});
     const std::vector<float> b = bias(prefix + "bias_ih" + layer, rows), c = bias(prefix + "bias_hh" + layer, rows);
@@ -74,7 +79,9 @@ class ModuleReader {
       return row < ins ? ih[from * ins + row] : hh[from * units + size_t(row - ins)];
     };
     if (gates == 4) {
-      stack.recurrent(Cell::lstm, units, weight, [&](int gate, int unit) { return b[size_t(gate) * units + unit] + c[size_t(gate) * units + unit]; });
+      stack.recurrent(Cell::lstm, units, weight, [&](int gate, int unit) {
+        return b[size_t(gate) * units + unit] + c[size_t(gate) * units + unit];
+      });
       return "LSTM " + std::to_string(units);
     }
     stack.recurrent(Cell::gru, units, weight, [&](int gate, int unit) {
@@ -87,7 +94,8 @@ class ModuleReader {
   std::string linear(const std::string &prefix, Sequential &stack) const {
     const std::string name = prefix + "weight";
     const Json &list = field(dict_, name.c_str(), where_);
-    const bool conv = list.is_array() && !list.empty() && list[0].is_array() && !list[0].empty() && list[0][0].is_array();
+    const bool conv =
+        list.is_array() && !list.empty() && list[0].is_array() && !list[0].empty() && list[0][0].is_array();
     const std::vector<int64_t> shape = shape_of(list, conv ? 3 : 2, name);
     check_channels(shape[0], name);
     const int outs = int(shape[0]), ins = stack.channels();
@@ -99,10 +107,12 @@ class ModuleReader {
     const int64_t share = shape[1], kernel = shape[2];
     if (kernel > kMaxKernel) throw Error(name + " has too many taps");
     if (ins % share || outs % (ins / share))
-      throw Error(name + " takes " + std::to_string(share) + " channels of the " + std::to_string(ins) + " there are: they are no groups");
+      throw Error(name + " takes " + std::to_string(share) + " channels of the " + std::to_string(ins) +
+                  " there are: they are no groups");
     const std::vector<float> w = numbers(name, {outs, share, kernel});
-    stack.conv(outs, int(kernel), 1, int(ins / share), [&](int o, int i, int tap) { return w[(size_t(o) * share + i) * kernel + tap]; },
-               bias(prefix + "bias", outs));
+    stack.conv(
+        outs, int(kernel), 1, int(ins / share),
+        [&](int o, int i, int tap) { return w[(size_t(o) * share + i) * kernel + tap]; }, bias(prefix + "bias", outs));
     return "conv1d " + std::to_string(outs);
   }
 };
@@ -115,10 +125,13 @@ std::vector<std::string> modules(const nlohmann::ordered_json &dict) {
   };
   for (const auto &[name, value] : dict.items()) {
     const size_t dot = name.rfind('.');
-    const std::string prefix = dot == std::string::npos ? "" : name.substr(0, dot + 1), last = name.substr(prefix.size());
-    const bool known = last == "weight" || last == "bias" || last.rfind("weight_ih_l", 0) == 0 || last.rfind("weight_hh_l", 0) == 0 ||
-                       last.rfind("bias_ih_l", 0) == 0 || last.rfind("bias_hh_l", 0) == 0;
-    if (!known || ends_with(last, "_reverse")) throw Error("\"" + name + "\" belongs to no LSTM, GRU, Linear or Conv1d");
+    const std::string prefix = dot == std::string::npos ? "" : name.substr(0, dot + 1),
+                      last = name.substr(prefix.size());
+    const bool known = last == "weight" || last == "bias" || last.rfind("weight_ih_l", 0) == 0 ||
+                       last.rfind("weight_hh_l", 0) == 0 || last.rfind("bias_ih_l", 0) == 0 ||
+                       last.rfind("bias_hh_l", 0) == 0;
+    if (!known || ends_with(last, "_reverse"))
+      throw Error("\"" + name + "\" belongs to no LSTM, GRU, Linear or Conv1d");
     if (std::find(found.begin(), found.end(), prefix) == found.end()) found.push_back(prefix);
     if (int64_t(found.size()) > kMaxLayers) throw Error("more than " + std::to_string(kMaxLayers) + " modules");
   }
@@ -130,7 +143,8 @@ void check_model_data(const Json &about, const Json &dict) {
   const auto check = [&dict](const std::string &name, int64_t rows, int64_t columns) {
     const std::vector<int64_t> shape = shape_of(field(dict, name.c_str(), "state_dict"), 2, name);
     if (shape[0] != rows || shape[1] != columns)
-      throw Error(name + " is " + std::to_string(shape[0]) + " × " + std::to_string(shape[1]) + ", by model_data it is " + std::to_string(rows) + " × " + std::to_string(columns));
+      throw Error(name + " is " + std::to_string(shape[0]) + " × " + std::to_string(shape[1]) +
+                  ", by model_data it is " + std::to_string(rows) + " × " + std::to_string(columns));
   };
   const std::string where = "model_data", unit = text(about, "unit_type", where);
   if (unit != "LSTM" && unit != "GRU") throw Error("model_data.unit_type is \"" + unit + "\"; LSTM and GRU are known");
@@ -142,7 +156,8 @@ void check_model_data(const Json &about, const Json &dict) {
     check("rec.weight_hh_l" + std::to_string(l), gates * units, units);
   }
   const std::string beyond = "rec.weight_ih_l" + std::to_string(layers);
-  if (dict.contains(beyond)) throw Error("model_data.num_layers is " + std::to_string(layers) + ", but there is " + beyond);
+  if (dict.contains(beyond))
+    throw Error("model_data.num_layers is " + std::to_string(layers) + ", but there is " + beyond);
   check("lin.weight", about.contains("output_size") ? integer(about, "output_size", where, 1, kMaxChannels) : 1, units);
 }
 
@@ -171,7 +186,8 @@ std::shared_ptr<AmpModel> read_state_dict(const Json &file, const char *text_, s
   bool linear_before = false;
   for (const std::string &prefix : order) {
     const bool linear = !dict.contains(prefix + "weight_ih_l0");
-    if (linear && linear_before) throw Error("what stands between \"" + prefix + "weight\" and the module before it is not in the file");
+    if (linear && linear_before)
+      throw Error("what stands between \"" + prefix + "weight\" and the module before it is not in the file");
     architecture += (architecture.empty() ? "" : ", ") + reader.read(prefix, *model);
     linear_before = linear;
   }

@@ -359,6 +359,10 @@ class WaveNet : public Net {
       return {x, kRow};
     };
     auto [here, stride] = place(0);
+    if (here == from) {  // it does not work in place
+      copy_rows(from, kRow, z, kRow, array.inputs, n);
+      from = z;
+    }
     array.rechannel.apply(from, kRow, here, stride, nullptr, 0, n);
     for (size_t l = 0; l < array.layers.size(); l++) {
       const Layer &layer = array.layers[l];

@@ -60,17 +60,43 @@ class Stack:
         weights = [self.numbers(self.channels, outs, scale=self.channels**-0.5)]
         return self.add(kind, outs, weights + [self.numbers(outs, scale=0.1)] * bias, activation)
 
-    def conv(self, outs: int, kernel: int, dilation: int = 1, groups: int = 1, activation: str = "", bias: bool = True) -> Stack:
+    def conv(
+        self, outs: int, kernel: int, dilation: int = 1, groups: int = 1, activation: str = "", bias: bool = True
+    ) -> Stack:
         share = self.channels // groups
-        weights = [self.numbers(kernel, share, outs, scale=(share * kernel) ** -0.5)] + [self.numbers(outs, scale=0.1)] * bias
+        weights = [self.numbers(kernel, share, outs, scale=(share * kernel) ** -0.5)] + [
+            self.numbers(outs, scale=0.1)
+        ] * bias
         return self.add("conv1d", outs, weights, activation, kernel_size=[kernel], dilation=[dilation], groups=groups)
 
-    def conv2d(self, features: int, outs: int, kernel: tuple[int, int], dilation: int = 1, stride: int = 1, padding: str = "valid") -> Stack:
+    def conv2d(
+        self,
+        features: int,
+        outs: int,
+        kernel: tuple[int, int],
+        dilation: int = 1,
+        stride: int = 1,
+        padding: str = "valid",
+    ) -> Stack:
         filters = self.channels // features
         places = (features - kernel[1]) // stride + 1 if padding == "valid" else -(-features // stride)
-        weights = [self.numbers(*kernel, filters, outs, scale=(filters * kernel[0] * kernel[1]) ** -0.5), self.numbers(outs, scale=0.1)]
-        self.add("conv2d", places * outs, weights, kernel_size_time=kernel[0], kernel_size_feature=kernel[1], dilation=dilation,
-                 strides=stride, num_filters_in=filters, num_features_in=features, num_filters_out=outs, padding=padding)
+        weights = [
+            self.numbers(*kernel, filters, outs, scale=(filters * kernel[0] * kernel[1]) ** -0.5),
+            self.numbers(outs, scale=0.1),
+        ]
+        self.add(
+            "conv2d",
+            places * outs,
+            weights,
+            kernel_size_time=kernel[0],
+            kernel_size_feature=kernel[1],
+            dilation=dilation,
+            strides=stride,
+            num_filters_in=filters,
+            num_features_in=features,
+            num_filters_out=outs,
+            padding=padding,
+        )
         self.layers[-1]["shape"] = [None, 50, places, outs]
         return self
 
@@ -86,8 +112,14 @@ class Stack:
         n = filters or self.channels
         weights = [self.numbers(n), self.numbers(n)] if affine else []
         variance = self.rng.uniform(0.2, 2, n).tolist()
-        return self.add(kind, self.channels, [*weights, self.numbers(n), variance], epsilon=0.01,
-                        num_filters_in=n, num_features_in=self.channels // n)
+        return self.add(
+            kind,
+            self.channels,
+            [*weights, self.numbers(n), variance],
+            epsilon=0.01,
+            num_filters_in=n,
+            num_features_in=self.channels // n,
+        )
 
     def prelu(self, shared: bool = False) -> Stack:
         return self.add("prelu", self.channels, [[self.numbers(1 if shared else self.channels, around=0.2)]])
@@ -193,18 +225,31 @@ def run(stack: Stack, signal: Floats, knobs: list[float] | None = None, silence:
 # ---- GuitarML: PyTorch's state_dict -------------------------------------------------------------------------------
 
 
-def guitarml(unit: str, units: int, inputs: int = 1, layers: int = 1, skip: int = 0, bias: bool = True, seed: int = 1) -> dict[str, Any]:
+def guitarml(
+    unit: str, units: int, inputs: int = 1, layers: int = 1, skip: int = 0, bias: bool = True, seed: int = 1
+) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     rows = {"LSTM": 4, "GRU": 3}[unit] * units
     numbers = lambda *shape, scale=0.1: rng.normal(0, scale, shape).astype(np.float32).tolist()  # noqa: E731
     state = {}
     for n in range(layers):
-        state |= {f"rec.weight_ih_l{n}": numbers(rows, units if n else inputs, scale=0.7),
-                  f"rec.weight_hh_l{n}": numbers(rows, units, scale=units**-0.5),
-                  f"rec.bias_ih_l{n}": numbers(rows), f"rec.bias_hh_l{n}": numbers(rows)}
+        state |= {
+            f"rec.weight_ih_l{n}": numbers(rows, units if n else inputs, scale=0.7),
+            f"rec.weight_hh_l{n}": numbers(rows, units, scale=units**-0.5),
+            f"rec.bias_ih_l{n}": numbers(rows),
+            f"rec.bias_hh_l{n}": numbers(rows),
+        }
     state |= {"lin.weight": numbers(1, units, scale=units**-0.5)} | ({"lin.bias": numbers(1)} if bias else {})
-    about = {"model": "SimpleRNN", "input_size": inputs, "skip": skip, "output_size": 1, "unit_type": unit,
-             "num_layers": layers, "hidden_size": units, "bias_fl": bias}
+    about = {
+        "model": "SimpleRNN",
+        "input_size": inputs,
+        "skip": skip,
+        "output_size": 1,
+        "unit_type": unit,
+        "num_layers": layers,
+        "hidden_size": units,
+        "bias_fl": bias,
+    }
     return {"model_data": about, "state_dict": state}
 
 
@@ -237,7 +282,14 @@ GATES = {
 }
 
 
-def gated_wavenet(channels: int, dilations: list[int], kernel: int = 3, activation: str = "gated", strings: bool = False, seed: int = 1) -> dict[str, Any]:
+def gated_wavenet(
+    channels: int,
+    dilations: list[int],
+    kernel: int = 3,
+    activation: str = "gated",
+    strings: bool = False,
+    seed: int = 1,
+) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     rows, count = channels * (2 if "gated" in activation else 1), len(dilations)
     variables = []
@@ -255,8 +307,15 @@ def gated_wavenet(channels: int, dilations: list[int], kernel: int = 3, activati
         variable(n, "b_out", channels, 0.1)
     variable(count, "W", count * channels, (count * channels) ** -0.5)
     variable(count, "b", 1, 0.1)
-    return {"activation": activation, "output_channels": 1, "input_channels": 1, "residual_channels": channels,
-            "filter_width": kernel, "dilations": dilations, "variables": variables}
+    return {
+        "activation": activation,
+        "output_channels": 1,
+        "input_channels": 1,
+        "residual_channels": channels,
+        "filter_width": kernel,
+        "dilations": dilations,
+        "variables": variables,
+    }
 
 
 def run_gated_wavenet(file: dict[str, Any], signal: Floats) -> Floats:

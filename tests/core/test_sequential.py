@@ -15,19 +15,52 @@ from neurig.model import Model, parse
 STACKS = {
     "dense": Stack().dense(1),
     "dense without bias": Stack().dense(5, "tanh", bias=False).dense(1, bias=False),
-    "dense of every activation": Stack().dense(6, "tanh").dense(7, "relu").dense(8, "sigmoid").dense(5, "elu").dense(9, "softmax").dense(1),
-    "activations by themselves": Stack().dense(6).activation("tanh").dense(7).activation("relu").dense(4).activation("elu").dense(3)
-    .activation("softmax").activation("").dense(1).activation("sigmoid"),
+    "dense of every activation": Stack()
+    .dense(6, "tanh")
+    .dense(7, "relu")
+    .dense(8, "sigmoid")
+    .dense(5, "elu")
+    .dense(9, "softmax")
+    .dense(1),
+    "activations by themselves": Stack()
+    .dense(6)
+    .activation("tanh")
+    .dense(7)
+    .activation("relu")
+    .dense(4)
+    .activation("elu")
+    .dense(3)
+    .activation("softmax")
+    .activation("")
+    .dense(1)
+    .activation("sigmoid"),
     "time-distributed dense": Stack().dense(8, "tanh", kind="time-distributed-dense").dense(1),
     "convolution": Stack().conv(4, 3, activation="tanh").conv(1, 5, 7),
-    "grouped": Stack().conv(6, 3, 2, activation="tanh").conv(9, 2, 3, groups=3, activation="relu").conv(18, 2, groups=9).dense(1, "tanh"),
+    "grouped": Stack()
+    .conv(6, 3, 2, activation="tanh")
+    .conv(9, 2, 3, groups=3, activation="relu")
+    .conv(18, 2, groups=9)
+    .dense(1, "tanh"),
     "more taps than one sum holds": Stack().conv(3, 65, activation="tanh").conv(2, 200, 3, bias=False).dense(1),
     "far back": Stack().conv(3, 2, 4000, activation="tanh").dense(1),
-    "batch norm and PReLU": Stack().batch_norm().conv(5, 3).batch_norm().prelu().conv(4, 2, 3).batch_norm(affine=False).prelu(shared=True).dense(1),
+    "batch norm and PReLU": Stack()
+    .batch_norm()
+    .conv(5, 3)
+    .batch_norm()
+    .prelu()
+    .conv(4, 2, 3)
+    .batch_norm(affine=False)
+    .prelu(shared=True)
+    .dense(1),
     "activation first": Stack().activation("tanh").prelu().dense(1),
     "nothing but activations": Stack().activation("tanh").prelu(),
-    "two-dimensional": Stack(inputs=9).conv2d(9, 3, (4, 3), dilation=2).batch_norm(kind="batchnorm2d", filters=3).activation("tanh")
-    .conv2d(7, 2, (2, 4), stride=2, padding="same").batch_norm(kind="batchnorm2d", affine=False, filters=2).conv2d(4, 1, (1, 4)),
+    "two-dimensional": Stack(inputs=9)
+    .conv2d(9, 3, (4, 3), dilation=2)
+    .batch_norm(kind="batchnorm2d", filters=3)
+    .activation("tanh")
+    .conv2d(7, 2, (2, 4), stride=2, padding="same")
+    .batch_norm(kind="batchnorm2d", affine=False, filters=2)
+    .conv2d(4, 1, (1, 4)),
     "wide": Stack().dense(40, "tanh").conv(33, 2, 9, activation="sigmoid").dense(1),
     "LSTM of 1": Stack().lstm(1).dense(1),
     "LSTM of 8": Stack().lstm(8).dense(1),
@@ -39,7 +72,15 @@ STACKS = {
     "GRU of 16": Stack().gru(16).dense(1),
     "GRU of 17 with a knob": Stack(inputs=2).gru(17).dense(1),
     "GRUs": Stack().gru(12).gru(9).dense(1, "sigmoid"),
-    "everything": Stack(inputs=2).dense(8, "tanh").conv(6, 3, 2, groups=2).batch_norm().gru(10).prelu().lstm(7).conv(4, 2, 5).dense(1),
+    "everything": Stack(inputs=2)
+    .dense(8, "tanh")
+    .conv(6, 3, 2, groups=2)
+    .batch_norm()
+    .gru(10)
+    .prelu()
+    .lstm(7)
+    .conv(4, 2, 5)
+    .dense(1),
 }
 
 
@@ -69,8 +110,9 @@ def test_description() -> None:
 
 
 @pytest.mark.parametrize(("more", "rate"), [
-    ({}, 48000), ({"samplerate": 44100}, 44100), ({"sample_rate": 96000.0}, 96000), ({"metadata": {"samplerate": "44100"}}, 44100),
-    ({"metadata": {"sample_rate": 32000}}, 32000), ({"metadata": {"samplerate": None}}, 48000), ({"metadata": "none"}, 48000),
+    ({}, 48000), ({"samplerate": 44100}, 44100), ({"sample_rate": 96000.0}, 96000),
+    ({"metadata": {"samplerate": "44100"}}, 44100), ({"metadata": {"sample_rate": 32000}}, 32000),
+    ({"metadata": {"samplerate": None}}, 48000), ({"metadata": "none"}, 48000),
 ])  # fmt: skip
 def test_rate(more: dict, rate: float) -> None:
     assert parse(Stack().dense(1).text(**more)).rate == rate
@@ -93,7 +135,9 @@ def test_knobs() -> None:
 
 def adder() -> Model:
     """Gives the sum of the signal and a knob."""
-    return parse(json.dumps({"in_shape": [2], "layers": [{"type": "dense", "shape": [1], "weights": [[[1], [1]], [0]]}]}))
+    return parse(
+        json.dumps({"in_shape": [2], "layers": [{"type": "dense", "shape": [1], "weights": [[[1], [1]], [0]]}]})
+    )
 
 
 @pytest.mark.parametrize("block", [1, 64, 300])
@@ -185,7 +229,10 @@ def test_guitarml(unit: str, units: int, inputs: int, layers: int, skip: int, bi
 
 def test_bare_state_dict() -> None:
     """Its modules follow each other as in the file, whatever their names."""
-    first, second = stacks.guitarml("GRU", 6, seed=1)["state_dict"], stacks.guitarml("LSTM", 5, 6, 2, seed=2)["state_dict"]
+    first, second = (
+        stacks.guitarml("GRU", 6, seed=1)["state_dict"],
+        stacks.guitarml("LSTM", 5, 6, 2, seed=2)["state_dict"],
+    )
     state = {name.replace("rec.", "zebra."): v for name, v in first.items() if name.startswith("rec.")}
     state |= {name.replace("rec.", "aardvark.").replace("lin.", "b.c."): v for name, v in second.items()}
     x = noise(1500)
@@ -221,9 +268,12 @@ def test_gated_wavenet(channels: int, dilations: list[int], kernel: int, activat
 
 # ---- As every model ------------------------------------------------------------------------------------------------
 
-EVERY_KIND = {name: STACKS[name].text() for name in ("everything", "grouped", "two-dimensional", "more taps than one sum holds",
-                                                     "batch norm and PReLU", "GRU of 17 with a knob", "LSTM of 8")} | {
-    "GuitarML": json.dumps(stacks.guitarml("GRU", 20, 3, 2, 1)), "WaveNetVA": json.dumps(stacks.gated_wavenet(6, [1, 2, 30]))}  # fmt: skip
+KINDS = ["everything", "grouped", "two-dimensional", "more taps than one sum holds", "batch norm and PReLU",
+         "GRU of 17 with a knob", "LSTM of 8"]  # fmt: skip
+EVERY_KIND = {name: STACKS[name].text() for name in KINDS} | {
+    "GuitarML": json.dumps(stacks.guitarml("GRU", 20, 3, 2, 1)),
+    "WaveNetVA": json.dumps(stacks.gated_wavenet(6, [1, 2, 30])),
+}
 
 
 @pytest.mark.parametrize("name", EVERY_KIND)

@@ -12,8 +12,8 @@ from rig.client import Client, Server
 
 
 @pytest.fixture(scope="module")
-def shared_server() -> Iterator[Server]:
-    server = Server()
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(env={"XDG_DATA_HOME": str(tmp_path_factory.mktemp("data"))})
     yield server
     errors = server.stop()
     assert "Traceback" not in errors, errors

@@ -9,7 +9,7 @@ import pytest
 from neurig.files import share
 from neurig.rig import config
 from neurig.rig.errors import RigError
-from neurig.rig.nodes import CHOICE, FILE, RESERVED, TYPES, Param, check_name, find_type
+from neurig.rig.nodes import CHOICE, FILE, RESERVED, TYPES, Param, check_name, describe, find_type
 from neurig.rig.server import COMMANDS
 from neurig.rig.state import Rig
 
@@ -68,6 +68,11 @@ def test_a_near_miss_is_named() -> None:
     rig.add(rig.make("amp", "amp", {}))
     with pytest.raises(RigError, match="did you mean gain"):
         rig.node("amp").param("gian")
+
+
+def test_the_reference_is_up_to_date() -> None:
+    """If not: python -m neurig.rig.nodes > examples/nodes.md"""
+    assert share("examples", "nodes.md").read_text() == describe()
 
 
 def a_rig() -> Rig:

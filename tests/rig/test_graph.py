@@ -57,6 +57,24 @@ def test_families_sound_as_offline(data: Path, noise: Signal, name: str) -> None
     assert np.abs(render(data / "amps" / name, noise) - expected.process(noise)).max() <= 1e-6
 
 
+def test_a_models_own_knob(data: Path, noise: Signal) -> None:
+    """Given when it is made, turned while it plays, and kept when a model with the same knob takes its place."""
+    path = data / "amps" / "HT40_Overdrive.json"
+    expected = neurig.load(path).instance(rate=RATE)
+    expected.set("knob1", 0.9)
+    expected.process(np.zeros(round(0.2 * RATE), np.float32))
+    nodes = THROUGH | {"amp": ("amp", {"model": str(path), "knob1": 0.9})}
+    chain = [("in", "amp"), ("amp", "out")]
+    assert np.abs(play(nodes, chain, noise)[:, 0] - expected.process(noise)).max() <= 1e-6
+    x = sine(150, 1.2)
+    turned = play(nodes, chain, x, [(24050, "set", "amp", "knob1", 0.1, 0.0),
+                                    (38400, "put", "amp", "amp", "model", str(data / "amps" / "TS9.json"))])[:, 0]
+    assert np.abs(turned[30000:36000] - turned[18000:24000]).max() > 1e-2
+    ts9 = neurig.load(data / "amps" / "TS9.json").instance(rate=RATE)
+    ts9.set("knob1", 0.1)
+    assert np.abs(turned[-4800:] - ts9.process(x)[-4800:]).max() < 1e-4
+
+
 def test_straight_through(noise: Signal) -> None:
     y = play(THROUGH, [("in", "out")], noise)
     assert np.array_equal(y[:, 0], noise) and np.array_equal(y[:, 1], noise)

@@ -278,6 +278,13 @@ class TestDemo:
         for start in range(4800, len(samples) - 24000, 24000):
             assert np.sqrt((samples[start : start + 24000] ** 2).mean()) > 0.01, f"silent at {start / rate:.1f} s"
 
+    def test_a_recording_that_fails_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "sealed").mkdir()
+        (tmp_path / "sealed" / "demo.wav").mkdir()
+        done = run("demo", "--seconds", "1", "--record", str(tmp_path / "sealed" / "demo.wav"), "--backend", "clock",
+                   "--port", "0")
+        assert done.returncode != 0 and "demo.wav" in done.stderr and "Traceback" not in done.stderr
+
     def test_says_what_it_does_and_what_to_try(self, serve: Serve) -> None:
         server = Server(command="demo")
         text = server.started

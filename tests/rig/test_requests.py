@@ -185,6 +185,21 @@ def test_random_bytes(rig: Client) -> None:
     fresh.close()
 
 
+def test_a_flood_of_noise_is_counted_not_answered(serve: Callable[..., Server], wait_until: Wait) -> None:
+    server = serve()
+    for _ in range(3000):
+        server.client.socket.send(b"noise")
+    fresh = Client(server.port)
+    fresh.do("/rig/ping")
+    fresh.close()
+    answers = 0
+    while server.client.receive(0.2):
+        answers += 1
+    assert 1 <= answers < 400
+    time.sleep(1.1)
+    assert "more packets were no OSC, and got no answer" in server.stop()
+
+
 def test_a_flood_of_values(rig: Client) -> None:
     """4000 messages a second for two seconds: all are answered, the last one holds."""
     rig.do("/rig/new", "x", "gain")
@@ -288,6 +303,24 @@ class TestModels:
         rig.send("/rig/x/model", "crunch.nam")
         rig.send("/rig/x/gain", 3.0)
         assert {rig.receive()[1] for _ in range(2)} == {"/rig/x/gain", "/rig/x/model"}  # type: ignore[index]
+
+
+def test_a_models_own_knobs(rig: Client, data: Path) -> None:
+    """They are parameters of the amp for as long as it has the model."""
+    model = str(data / "amps" / "HT40_Overdrive.json")
+    assert rig.fails("/rig/new", "x", "amp", "model", model, "knob2", 0.7)[0] == "unknown" and rig.list() == []
+    rig.do("/rig/new", "x", "amp", "model", model, "knob1", 0.7)
+    assert rig.get("/rig/x/knob1") == pytest.approx(0.7)
+    assert rig.do("/rig/x/knob1", 0.25, 100)[-1] == 0.25 and rig.fails("/rig/x/knob1", 1.5)[0] == "bad_value"
+    assert rig.list("params", "x")[-1] == ("param", "x", "knob1", 0, 1, 0.5, "", 0.25)
+    rig.do("/rig/x/model", str(data / "amps" / "TS9.json"))
+    assert rig.get("/rig/x/knob1") == 0.25
+    rig.do("/rig/save", "knobs")
+    before = rig.list("params")
+    rig.do("/rig/x/model", "crunch.nam")
+    assert rig.fails("/rig/x/knob1", 0.5)[0] == "unknown"
+    rig.do("/rig/load", "knobs")
+    assert rig.list("params") == before
 
 
 class TestStates:

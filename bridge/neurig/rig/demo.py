@@ -39,9 +39,13 @@ def play(seconds: float | None, record: Path | None, **options: Any) -> int:
         return 2
     from neurig.rig.server import Server, run
 
+    problems: list[str] = []
+
     def prepare(server: Server) -> None:
-        def recorded(path: str) -> None:
-            if seconds is not None:
+        def recorded(problem: str) -> None:
+            if problem:
+                problems.append(problem)
+            if problem or seconds is not None:
                 server.finished.set()
 
         server.recorded = recorded
@@ -61,7 +65,7 @@ def play(seconds: float | None, record: Path | None, **options: Any) -> int:
         if seconds is not None:
             asyncio.get_running_loop().call_later(seconds + (_PATIENCE if record else 0), server.finished.set)
 
-    return run(settings, rig, started, prepare)
+    return run(settings, rig, started, prepare) or bool(problems)
 
 
 def _add_recorder(rig: Any, record: Path, seconds: float | None) -> None:

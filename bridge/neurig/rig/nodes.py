@@ -107,7 +107,7 @@ _DECLARED = (
         Param("release", NUMBER, 100.0, 1, 2000, "ms", "time to close"),
     )),
     NodeType("amp", "a neural amplifier or pedal", (
-        Param("model", FILE, "", text="a .nam file; without one it is silent"),
+        Param("model", FILE, "", text="a .nam file, or another amp model; without one it is silent"),
         _gain(-60, 60, "level into the model"),
         _gain(-60, 60, "level after the model", "out"),
         _BYPASS,
@@ -190,7 +190,29 @@ def hint(word: Any, known: Any) -> str:
     return f" (did you mean {close[0]}?)" if close else ""
 
 
+def describe() -> str:
+    """All types and their parameters, for people to read: ``examples/nodes.md``."""
+    lines = ["# The nodes of a rig", "",
+             "Made with `/rig/new name type`; each parameter is set with `/rig/name/parameter value [ms]`, and asked for "
+             "without a value.", ""]
+    for type_ in TYPES.values():
+        lines += [f"## {type_.name}", "", f"{type_.text[0].upper()}{type_.text[1:]}.", "",
+                  "| parameter | | range | default |", "|---|---|---|---|"]
+        for param in type_.params:
+            unit = f" {param.unit}" if param.unit else ""
+            span = {FILE: "a path", CHOICE: ", ".join(param.choices), TOGGLE: "0 or 1"}.get(
+                param.kind, f"{param.low:g} to {param.high:g}{unit}")
+            default = param.default if isinstance(param.default, str) else f"{param.default:g}{unit}"
+            lines.append(f"| `{param.name}` | {param.text} | {span} | {default} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 def knob(name: str, default: float, low: float, high: float) -> Param:
     """A model's own knob, as a parameter of the amp that plays it."""
     return Param(re.sub(r"[^A-Za-z0-9_-]", "_", name).lower() or "knob", NUMBER, float(default), float(low), float(high),
                  text="the model's own knob")
+
+
+if __name__ == "__main__":  # python -m neurig.rig.nodes > examples/nodes.md
+    print(describe(), end="")

@@ -38,7 +38,7 @@ class OscPort(Dispatcher):
         self._receive = receive
         self._refuse = refuse
         self._waiting = 0
-        self._second, self._errors, self._dropped = 0.0, 0, 0
+        self._errors = 0  # in this second
 
     async def open(self, host: str, port: int) -> None:
         """:raises OSError: where the port is taken, or the host is not this machine"""
@@ -79,16 +79,16 @@ class OscPort(Dispatcher):
         self._receive(client, address, arguments)
 
     def _refuse_packet(self, client: Client, problem: str) -> None:
-        now = time.monotonic()
-        if now > self._second + 1:
-            if self._dropped:
-                log.warning("%d more packets were refused without an answer", self._dropped)
-            self._second, self._errors, self._dropped = now, 0, 0
+        if not self._errors:
+            self._loop.call_later(1.0, self._next_second)
         self._errors += 1
         if self._errors <= _ERRORS_PER_SECOND:
             self._refuse(client, problem)
-        else:
-            self._dropped += 1
+
+    def _next_second(self) -> None:
+        if self._errors > _ERRORS_PER_SECOND:
+            log.warning("%d more packets were no OSC, and got no answer", self._errors - _ERRORS_PER_SECOND)
+        self._errors = 0
 
     def send(self, client: Client, address: str, arguments: list[Any]) -> None:
         message = OscMessageBuilder(address)

@@ -74,6 +74,8 @@ class Server:
     :ivar rig: its state
     :ivar audio: the audio process
     :ivar osc: the port
+    :ivar recorded: is called when a recording has ended, with what went wrong (empty: nothing)
+    :ivar finished: set it, and the server ends
     """
 
     def __init__(self, settings: Settings, rig: Rig) -> None:
@@ -83,7 +85,7 @@ class Server:
         self.osc = OscPort(self._receive, lambda client, problem: self._refuse(
             client, settings.root, RigError("bad_request", problem)))
         self.finished = asyncio.Event()
-        self.recorded: Callable[[str], None] = lambda path: None
+        self.recorded: Callable[[str], None] = lambda problem: None
         self._requests: deque[tuple[Client, str, list[Any]]] = deque()
         self._arrived = asyncio.Event()
         self._busy = False
@@ -410,7 +412,7 @@ class Server:
             if node.id == id_:
                 node.values["record"] = 0
                 self._changed(node, "record")
-        self.recorded(path)
+        self.recorded(problem)
 
     # -- commands
 
