@@ -136,7 +136,7 @@ def info(model: str, as_json: bool) -> None:
 
 def _facts(about: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Name and value of what ``info`` shows, in words and units that are read without knowing the format."""
-    for name in ("path", "kind", "architecture"):
+    for name in ("path", "kind", "family", "architecture"):
         yield name, about[name]
     if rate := about.get("sample_rate"):
         yield "sample rate", f"{rate:g} Hz"
@@ -149,6 +149,8 @@ def _facts(about: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, f"{about[name]:,}"
     if "macs" in about:
         yield "cost", f"{about['macs']:,} multiply-adds per {'sample' if about['kind'] == 'amp' else 'frame'}"
+    if "self_check" in about:
+        yield "self-check", f"ESR {about['self_check']:.1e} against the output that the file carries"
     if "warning" in about:
         yield "warning", about["warning"]
     for param in about.get("params", ()):

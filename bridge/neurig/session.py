@@ -26,7 +26,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import Protocol
+from typing import Any, Protocol
 
 MODES = ("callresponse", "polyphony", "battle", "useronly")
 
@@ -44,9 +44,10 @@ class Network(Protocol):
 
     dimension: int
 
-    def condition(self, frame: Sequence[float]) -> None: ...
-    def predict(self, pi_temp: float, sigma_temp: float) -> Sequence[float]: ...
+    def condition(self, frame: Any) -> None: ...
+    def predict(self, pi_temp: float = ..., sigma_temp: float = ...) -> Any: ...
     def reset(self) -> None: ...
+    def seed(self, seed: int) -> None: ...
 
 
 @dataclass(frozen=True, order=True)

@@ -59,7 +59,7 @@ std::shared_ptr<AmpModel> impulse_response(const float *samples, int64_t frames,
   for (int64_t i = 0; i < frames; i++)
     if (!std::isfinite(samples[i])) throw Error("sample " + std::to_string(i) + " of the impulse response is not finite");
   auto model = std::make_shared<ImpulseResponse>(std::vector<float>(samples, samples + frames), 0.f, rate);
-  model->info["architecture"] = "IR";
+  model->info["family"] = model->info["architecture"] = "IR";
   return model;
 }
 

@@ -116,11 +116,12 @@ std::shared_ptr<AmpModel> read_container(const Json &file) {
 
 std::unique_ptr<Net> read_net(const Json &file) {
   const std::string architecture = text(file, "architecture", "the file");
+  if (architecture != "WaveNet" && architecture != "ConvNet" && architecture != "LSTM")
+    throw Error("its architecture is \"" + architecture + "\"; WaveNet, ConvNet, LSTM, Linear, SlimmableContainer and MDRNN are known");
   const Json &config = field(file, "config", "the file");
   if (architecture == "WaveNet") return read_wavenet(config, Weights(file));
   if (architecture == "ConvNet") return read_convnet(config, Weights(file));
-  if (architecture == "LSTM") return read_lstm(config, Weights(file));
-  throw Error("its architecture is \"" + architecture + "\"; WaveNet, ConvNet, LSTM, Linear, SlimmableContainer and MDRNN are known");
+  return read_lstm(config, Weights(file));
 }
 
 std::shared_ptr<AmpModel> read_nam(const Json &file) {

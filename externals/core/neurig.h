@@ -43,10 +43,12 @@ neurig_model *neurig_model_from_ir(const float *samples, int64_t frames, double 
 neurig_model *neurig_model_retain(neurig_model *model);
 void neurig_model_release(neurig_model *model);
 
-/* A JSON object that describes the model: "kind" ("amp" or "predictor"), "architecture", "sample_rate" (Hz),
- * "weights" (their number), "macs" (multiply-adds of its matrices for each sample or frame), "receptive_field"
- * (samples; amps), "params" (a list of {"name", "default", "low", "high"}), "dimension", "units", "layers", "mixtures"
- * (predictors), "metadata". Belongs to the model. */
+/* A JSON object that describes the model: "kind" ("amp" or "predictor"), "family" (whose format it has), "architecture",
+ * "sample_rate" (Hz), "weights" (their number), "macs" (multiply-adds of its matrices for each sample or frame),
+ * "receptive_field" (samples; amps; null where without end), "sizes" (of amps that come in several), "params" (a list of
+ * {"name", "default", "low", "high"}), "self_check" (ESR against the output that the file carries, if it does), "warning"
+ * (a sentence, where something about the file is doubtful), "dimension", "units", "layers", "mixtures" (predictors),
+ * "metadata". Belongs to the model. */
 const char *neurig_model_info(const neurig_model *model);
 int neurig_model_is_amp(const neurig_model *model);
 int neurig_model_is_predictor(const neurig_model *model);

@@ -79,12 +79,16 @@ std::shared_ptr<Model> read_model(const char *text, size_t length) {
   }
   if (!file.is_object()) throw Error("it is JSON, but not a model: no object at the top");
   const Json metadata = file.value("metadata", Json::object());
-  std::string architecture;
   std::shared_ptr<Model> model;
-  if (!file.contains("architecture")) model = read_amp(file, text, length);
-  else if ((architecture = neurig::text(file, "architecture", "the file")) == "MDRNN") model = read_mdrnn(file);
-  else model = read_nam(file);
-  if (!architecture.empty()) model->info["architecture"] = architecture;
+  if (file.contains("architecture")) {
+    const std::string architecture = neurig::text(file, "architecture", "the file");
+    if (architecture == "MDRNN") model = read_mdrnn(file);
+    else model = read_nam(file);
+    model->info["family"] = architecture == "MDRNN" ? "IMPSY" : "NAM";
+    model->info["architecture"] = architecture;
+  } else {
+    model = read_amp(file, text, length);
+  }
   model->info["metadata"] = metadata;
   if (auto amp = std::dynamic_pointer_cast<AmpModel>(model)) amp->levels = levels_of(metadata);
   return model;

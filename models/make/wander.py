@@ -14,32 +14,42 @@ from torch.nn.functional import elu, log_softmax
 
 DIMENSION, UNITS, LAYERS, MIXTURES, SCALE = 4, 64, 2, 5, 10
 WINDOW, BATCH = 50, 64
-# Which knobs a gesture moves, and how often. Few kinds, so that each can become a component of the mixture.
-KINDS, HOW_OFTEN = np.array([[1, 1, 0], [0, 1, 1], [0, 0, 1]]), [0.45, 0.25, 0.3]
+SWEEP = (26, 18, 40)            # frames in which each knob goes from end to end, about
+LEAVE = (0.12, 0.12, 0.08)      # chance, per frame, that a knob at rest sets off
+STOP, JUMP = 0.012, 0.005       # chance, per frame, that a moving knob stops on its way; that the second knob jumps
 
 
 def performance(frames: int, rng: np.random.Generator) -> np.ndarray:
     """Gestures on three knobs, rows of [dt, x1, x2, x3].
 
-    A gesture sets off briskly and lands softly near the other end of each knob that it moves; then the hand rests.
-    Now and then it jumps. No knob is left in the middle, where nobody could tell which way it goes next: a player
-    who foresees the average of both ways would stay there.
+    Each knob sweeps across, fastest in the middle, rests at the end, and comes back. Chance is in a few clear choices
+    (which knob sets off next), each of which can become a component of the mixture, and what follows from them can be
+    seen in the last few frames: so a player at a low sigma temperature, who takes the mean of a component, stays on
+    paths that were played.
     """
-    rows: list[np.ndarray] = []
-    x = rng.uniform(0, 1, 3)
-    while len(rows) < frames:
-        end = 0.03 + 0.27 * rng.beta(1.2, 2, 3)
-        goal = np.where(rng.choice(KINDS, p=HOW_OFTEN), np.where(x < 0.5, 1 - end, end), x)
-        pace, rest = rng.uniform(0.05, 0.13), rng.choice([0.15, 0.3, 0.6], p=[0.5, 0.3, 0.2])
-        steps = 1 if rng.random() < 0.07 else int(rng.integers(12, 26))
-        for i in range(1, steps + 1):
-            s = math.sin(math.pi / 2 * i / steps)
-            dt = (rest if i == 1 else pace) * math.exp(rng.normal(0, 0.08))
-            rows.append(np.array([dt, *(x + (goal - x) * s)]))
-        x = goal
-    played = np.array(rows[:frames])
-    played[:, 1:] = (played[:, 1:] + rng.normal(0, 0.003, (frames, 3))).clip(0, 1)      # a hand is never quite steady
-    return played.astype(np.float32)
+    x = rng.uniform(0.03, 0.97, 3)
+    start, goal, speed, moving = x.copy(), x.copy(), np.zeros(3), np.zeros(3, bool)
+    rows = np.empty((frames, 4))
+    for row in rows:
+        for k in range(3):
+            if not moving[k] and rng.random() < LEAVE[k]:
+                upwards = rng.random() < 1 / (1 + math.exp((x[k] - 0.5) / 0.06))
+                end = 0.02 + 0.13 * rng.beta(1, 2)
+                start[k], goal[k], moving[k] = x[k], 1 - end if upwards else end, True
+                speed[k] = math.exp(rng.normal(0, 0.15)) / SWEEP[k]
+            if moving[k]:
+                way = goal[k] - start[k]
+                done = (x[k] - start[k]) / way if way else 1.0
+                x[k] += math.copysign(speed[k] * (0.6 + 0.6 * math.sin(math.pi * done)), way)
+                if abs(x[k] - start[k]) >= abs(way):
+                    x[k], moving[k] = goal[k], False
+                elif rng.random() < STOP:
+                    moving[k] = False
+        if rng.random() < JUMP:
+            x[1], moving[1] = 1 - x[1], False
+        row[:] = (0.07 if moving.any() else 0.2) * math.exp(rng.normal(0, 0.15)), *x
+    rows[:, 1:] = (rows[:, 1:] + rng.normal(0, 0.003, (frames, 3))).clip(0, 1)      # a hand is never quite steady
+    return rows.astype(np.float32)
 
 
 class MDRNN(nn.Module):
@@ -89,7 +99,7 @@ def train(steps: int) -> tuple[MDRNN, float]:
     played, unseen = performance(200_000, rng), performance(20_000, rng)
     validation = windows(unseen, np.arange(0, len(unseen) - WINDOW, 20), rng)
     model = MDRNN()
-    peak = 0.004
+    peak = 0.003
     optimizer = torch.optim.Adam(model.parameters(), lr=peak)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=steps, pct_start=0.05)
     best, kept = math.inf, model.state_dict()

@@ -190,6 +190,22 @@ def test_self_check_fails_and_the_model_plays_on() -> None:
     assert esr(model.instance().process(noise(500)), stacks.run(stack, noise(500).astype(float))) < 1e-10
 
 
+def test_the_info_command_tells(tmp_path: Path) -> None:
+    from click.testing import CliRunner
+
+    from neurig.cli import main
+
+    stack = Stack(inputs=2).lstm(8).dense(2)
+    path = tmp_path / "no name that matters"
+    path.write_text(stack.text(**recorded(stack) | {"in_skip": 1}, metadata={"author": "somebody"}))
+    done = CliRunner().invoke(main, ["info", str(path)])
+    told = {line.split("  ")[0].strip(): line.split("  ", 1)[1].strip() for line in done.output.splitlines()}
+    assert done.exit_code == 0 and told["family"] == "RTNeural" and told["architecture"] == "LSTM 8, dense 2"
+    assert told["knob knob1"] == "0 to 1, 0.5 at first" and told["author"] == "somebody"
+    assert told["warning"].startswith("it has 2 outputs; the first is heard; its self-check fails")
+    assert told["self-check"].startswith("ESR ") and told["receptive field"] == "without end"
+
+
 @pytest.mark.parametrize("batch", [
     {"input_batch": [0.0, 0.1], "output_batch": [0.0]}, {"input_batch": 3, "output_batch": [1]},
     {"input_batch": [], "output_batch": []}, {"input_batch": [0, "x"], "output_batch": [0, 0]},

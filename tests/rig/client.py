@@ -57,7 +57,12 @@ class Client:
             answer = self.receive(end - time.monotonic())
             assert answer is not None, f"no answer to {address} {arguments}; before: {answers}"
             answers.append(answer)
-            if answer[0] == address != "/rig/list" and not arguments or answer[0] in (DONE, ERROR) and answer[1] == address:
+            if (
+                answer[0] == address != "/rig/list"
+                and not arguments
+                or answer[0] in (DONE, ERROR)
+                and answer[1] == address
+            ):
                 return answers
         raise AssertionError(f"no end of the answers to {address}: {answers}")
 
@@ -92,13 +97,23 @@ class Server:
     :ivar seconds: from the start to that line
     """
 
-    def __init__(self, *arguments: str | Path, backend: str = "clock", command: str = "serve", env: dict[str, str] | None = None,
-                 cwd: Path | None = None, ready: str = r"neurig plays .*") -> None:
+    def __init__(
+        self,
+        *arguments: str | Path,
+        backend: str = "clock",
+        command: str = "serve",
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+        ready: str = r"neurig plays .*",
+    ) -> None:
         began = time.monotonic()
         options = ["--backend", backend] if backend else []
         self.process = subprocess.Popen(
             [sys.executable, "-m", "neurig.cli", command, *map(str, arguments), "--port", "0", *options],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | (env or {}), cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | (env or {}),
+            cwd=cwd,
         )
         self._lines: list[str] = []
         self.started = self.line(ready)

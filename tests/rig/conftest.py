@@ -55,9 +55,17 @@ def amp_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
     def write(name: str = "half.nam", gain: float = 0.5) -> Path:
         path = folder / name
-        path.write_text(json.dumps({
-            "version": "0.5.4", "architecture": "Linear", "config": {"receptive_field": 1, "bias": False},
-            "weights": [gain], "sample_rate": 48000}))
+        path.write_text(
+            json.dumps(
+                {
+                    "version": "0.5.4",
+                    "architecture": "Linear",
+                    "config": {"receptive_field": 1, "bias": False},
+                    "weights": [gain],
+                    "sample_rate": 48000,
+                }
+            )
+        )
         return path
 
     return write
@@ -73,18 +81,39 @@ def predictor_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Pa
         weights = []
         for layer in range(layers):
             inputs = dimension if layer == 0 else units
-            weights += [random.standard_normal((inputs, 4 * units)) * 0.2, random.standard_normal((units, 4 * units)) * 0.2,
-                        np.zeros(4 * units)]
+            weights += [
+                random.standard_normal((inputs, 4 * units)) * 0.2,
+                random.standard_normal((units, 4 * units)) * 0.2,
+                np.zeros(4 * units),
+            ]
         mus = np.full((mixtures, dimension), 5.0)  # of tenths: the middle
         mus[:, 0] = 10.0 / tempo
-        weights += [random.standard_normal((units, mixtures * dimension)) * 0.3, mus,
-                    np.zeros((units, mixtures * dimension)), np.full(mixtures * dimension, -0.5),
-                    np.zeros((units, mixtures)), np.zeros(mixtures)]
+        weights += [
+            random.standard_normal((units, mixtures * dimension)) * 0.3,
+            mus,
+            np.zeros((units, mixtures * dimension)),
+            np.full(mixtures * dimension, -0.5),
+            np.zeros((units, mixtures)),
+            np.zeros(mixtures),
+        ]
         path = folder / name
-        path.write_text(json.dumps({
-            "architecture": "MDRNN", "version": "1.0",
-            "config": {"dimension": dimension, "units": units, "layers": layers, "mixtures": mixtures, "scale": 10},
-            "metadata": {}, "weights": np.concatenate([np.ravel(part) for part in weights]).tolist()}))
+        path.write_text(
+            json.dumps(
+                {
+                    "architecture": "MDRNN",
+                    "version": "1.0",
+                    "config": {
+                        "dimension": dimension,
+                        "units": units,
+                        "layers": layers,
+                        "mixtures": mixtures,
+                        "scale": 10,
+                    },
+                    "metadata": {},
+                    "weights": np.concatenate([np.ravel(part) for part in weights]).tolist(),
+                }
+            )
+        )
         return path
 
     return write

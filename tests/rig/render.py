@@ -19,8 +19,15 @@ from numpy.typing import ArrayLike, NDArray
 WARM_UP = 0.2  # seconds of silence before the signal: pyo fades its output in
 
 
-def play(nodes: dict[str, tuple[str, dict[str, Any]]], connections: Sequence[tuple[str, str]], x: ArrayLike,
-         events: Sequence[tuple[Any, ...]] = (), rate: int = 48000, block: int = 64, check: str = "") -> NDArray[np.float32]:
+def play(
+    nodes: dict[str, tuple[str, dict[str, Any]]],
+    connections: Sequence[tuple[str, str]],
+    x: ArrayLike,
+    events: Sequence[tuple[Any, ...]] = (),
+    rate: int = 48000,
+    block: int = 64,
+    check: str = "",
+) -> NDArray[np.float32]:
     """Sends a signal through a rig.
 
     :param nodes: in the order in which they are made: type and parameters by name
@@ -34,7 +41,9 @@ def play(nodes: dict[str, tuple[str, dict[str, Any]]], connections: Sequence[tup
     with tempfile.TemporaryDirectory() as folder:
         source, result, job = (Path(folder) / name for name in ("x.npy", "y.npy", "job.json"))
         np.save(source, np.asarray(x, np.float64))
-        job.write_text(json.dumps([nodes, list(connections), list(events), rate, block, check, str(source), str(result)]))
+        job.write_text(
+            json.dumps([nodes, list(connections), list(events), rate, block, check, str(source), str(result)])
+        )
         process = subprocess.run([sys.executable, __file__, str(job)], capture_output=True, text=True, timeout=120)
         assert process.returncode == 0 and not process.stderr, process.stdout + process.stderr
         return np.load(result)
@@ -80,8 +89,11 @@ def _main(job: str) -> None:
         declared = TYPES[type_name]
         numbers[name] = max([0, *numbers.values()]) + 1
         all_values = {param.name: param.default for param in declared.params} | values
-        files = {key: graph_module.read(type_name, values[key], rate) for key in ("model", "file")
-                 if values.get(key) and type_name != "recorder"}
+        files = {
+            key: graph_module.read(type_name, values[key], rate)
+            for key in ("model", "file")
+            if values.get(key) and type_name != "recorder"
+        }
         graph.add(numbers[name], type_name, all_values, files)
 
     def set_(name: str, param: str, value: Any, seconds: float) -> None:
@@ -102,7 +114,15 @@ def _main(job: str) -> None:
     def crossfade(old: list[str], seconds: float) -> None:
         graph.crossfade([numbers[name] for name in old], seconds)
 
-    methods = {"crossfade": crossfade, "set": set_, "put": put, "connect": connect, "disconnect": disconnect, "remove": remove, "add": add}
+    methods = {
+        "crossfade": crossfade,
+        "set": set_,
+        "put": put,
+        "connect": connect,
+        "disconnect": disconnect,
+        "remove": remove,
+        "add": add,
+    }
     for name, (type_name, values) in nodes.items():
         add(name, type_name, values)
     connect(*connections)

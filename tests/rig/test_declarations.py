@@ -10,7 +10,7 @@ from neurig.files import share
 from neurig.rig import config
 from neurig.rig.errors import RigError
 from neurig.rig.nodes import CHOICE, FILE, RESERVED, TYPES, Param, check_name, describe, find_type
-from neurig.rig.server import COMMANDS
+from neurig.rig.requests import FORMS
 from neurig.rig.state import Rig
 
 ALL = [(type_, param) for type_ in TYPES.values() for param in type_.params]
@@ -24,7 +24,19 @@ def test_declarations_hold_together(type_: object, param: Param) -> None:
         assert param.low < param.high
         for value in (param.low, param.high):
             assert param.check(value) == value
-        for value in (param.low - 1, param.high + 1, math.nan, math.inf, -math.inf, 1e300, 10**400, "1", None, [1.0], b"1"):
+        for value in (
+            param.low - 1,
+            param.high + 1,
+            math.nan,
+            math.inf,
+            -math.inf,
+            1e300,
+            10**400,
+            "1",
+            None,
+            [1.0],
+            b"1",
+        ):
             with pytest.raises(RigError) as caught:
                 param.check(value)
             assert caught.value.code == "bad_value" and param.name in caught.value.text
@@ -58,7 +70,7 @@ def test_names_that_are_none(name: object) -> None:
 
 
 def test_requests_cannot_be_names() -> None:
-    assert set(COMMANDS) <= RESERVED
+    assert set(FORMS) <= RESERVED
 
 
 def test_a_near_miss_is_named() -> None:
@@ -77,8 +89,14 @@ def test_the_reference_is_up_to_date() -> None:
 
 def a_rig() -> Rig:
     rig = Rig()
-    for name, type_name in (("in", "input"), ("amp", "amp"), ("delay", "delay"), ("out", "output"), ("hand", "predictor"),
-                            ("take", "recorder")):
+    for name, type_name in (
+        ("in", "input"),
+        ("amp", "amp"),
+        ("delay", "delay"),
+        ("out", "output"),
+        ("hand", "predictor"),
+        ("take", "recorder"),
+    ):
         rig.add(rig.make(name, type_name, {}))
     rig.connect(rig.check_chain(["in", "amp", "delay", "out"]))
     rig.map("hand", 1, "amp", "gain", -6, 6)
@@ -90,7 +108,9 @@ class TestConnections:
         rig = a_rig()
         assert rig.check_connections([("in", "amp", 1)]) == []
 
-    @pytest.mark.parametrize("links", [[("amp", "amp", 1)], [("delay", "amp", 1)], [("amp", "take", 1), ("take", "amp", 1)]])
+    @pytest.mark.parametrize(
+        "links", [[("amp", "amp", 1)], [("delay", "amp", 1)], [("amp", "take", 1), ("take", "amp", 1)]]
+    )
     def test_loops_are_refused(self, links: list) -> None:
         rig = a_rig()
         before = dict(rig.connections)
@@ -102,11 +122,20 @@ class TestConnections:
         with pytest.raises(RigError, match="delay to amp would make a loop: amp > delay > amp"):
             a_rig().check_connections([("delay", "amp", 1)])
 
-    @pytest.mark.parametrize(("link", "code"), [
-        (("out", "amp", 1), "bad_value"), (("amp", "in", 1), "bad_value"), (("hand", "amp", 1), "bad_value"),
-        (("amp", "out", 2), "bad_value"), (("amp", "out", 0), "bad_value"), (("amp", "out", "x"), "bad_value"),
-        (("nobody", "amp", 1), "not_found"), (("amp", "nobody", 1), "not_found"), ((1, 2, 3), "not_found"),
-    ])
+    @pytest.mark.parametrize(
+        ("link", "code"),
+        [
+            (("out", "amp", 1), "bad_value"),
+            (("amp", "in", 1), "bad_value"),
+            (("hand", "amp", 1), "bad_value"),
+            (("amp", "out", 2), "bad_value"),
+            (("amp", "out", 0), "bad_value"),
+            (("amp", "out", "x"), "bad_value"),
+            (("nobody", "amp", 1), "not_found"),
+            (("amp", "nobody", 1), "not_found"),
+            ((1, 2, 3), "not_found"),
+        ],
+    )
     def test_impossible_ones(self, link: tuple, code: str) -> None:
         with pytest.raises(RigError) as caught:
             a_rig().check_connections([link])
@@ -125,11 +154,22 @@ class TestMaps:
         assert (made.low, made.high) == (0, 1)
         assert (rig.map("hand", 2, "delay", "mix", 0.9, 0.1).low) == 0.9
 
-    @pytest.mark.parametrize("arguments", [
-        ("amp", 1, "amp", "gain"), ("hand", 0, "amp", "gain"), ("hand", 1.5, "amp", "gain"), ("hand", "x", "amp", "gain"),
-        ("hand", 1, "amp", "model"), ("hand", 1, "hand", "run"), ("hand", 1, "amp", "nothing"), ("hand", 1, "nobody", "gain"),
-        ("hand", 1, "amp", "gain", -100, 0), ("hand", 1, "amp", "gain", "a", "b"), ("hand", 1, "take", "record"),
-    ])
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("amp", 1, "amp", "gain"),
+            ("hand", 0, "amp", "gain"),
+            ("hand", 1.5, "amp", "gain"),
+            ("hand", "x", "amp", "gain"),
+            ("hand", 1, "amp", "model"),
+            ("hand", 1, "hand", "run"),
+            ("hand", 1, "amp", "nothing"),
+            ("hand", 1, "nobody", "gain"),
+            ("hand", 1, "amp", "gain", -100, 0),
+            ("hand", 1, "amp", "gain", "a", "b"),
+            ("hand", 1, "take", "record"),
+        ],
+    )
     def test_impossible_ones(self, arguments: tuple) -> None:
         rig = a_rig()
         with pytest.raises(RigError):
@@ -157,14 +197,26 @@ class TestFiles:
                 Rig.from_json(text[:length])
             assert caught.value.code == "bad_file"
 
-    @pytest.mark.parametrize("change", [
-        {"format": "other"}, {"version": 2}, {"nodes": 1}, {"nodes": [1]}, {"nodes": [{}]}, {"connections": [["in"]]},
-        {"connections": [["amp", "in", 1]]}, {"connections": [["out", "in", 1]]}, {"maps": [{}]}, {"maps": None},
-        {"nodes": [{"name": "a", "type": "nothing", "params": {}}]}, {"nodes": [{"name": "a/b", "type": "amp", "params": {}}]},
-        {"nodes": [{"name": "a", "type": "gain", "params": {"gain": 1e9}}]},
-        {"nodes": [{"name": "a", "type": "gain", "params": {"gain": "loud"}}]},
-        {"nodes": [{"name": "a", "type": "gain", "params": {}}] * 2},
-    ])
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"format": "other"},
+            {"version": 2},
+            {"nodes": 1},
+            {"nodes": [1]},
+            {"nodes": [{}]},
+            {"connections": [["in"]]},
+            {"connections": [["amp", "in", 1]]},
+            {"connections": [["out", "in", 1]]},
+            {"maps": [{}]},
+            {"maps": None},
+            {"nodes": [{"name": "a", "type": "nothing", "params": {}}]},
+            {"nodes": [{"name": "a/b", "type": "amp", "params": {}}]},
+            {"nodes": [{"name": "a", "type": "gain", "params": {"gain": 1e9}}]},
+            {"nodes": [{"name": "a", "type": "gain", "params": {"gain": "loud"}}]},
+            {"nodes": [{"name": "a", "type": "gain", "params": {}}] * 2},
+        ],
+    )
     def test_damage_is_noticed(self, change: dict) -> None:
         with pytest.raises(RigError) as caught:
             Rig.from_json(json.dumps(json.loads(a_rig().to_json()) | change))
@@ -195,20 +247,33 @@ class TestConfig:
         assert rig.nodes["a"].values["model"] == str(tmp_path / "amps" / "own.nam")
         assert settings.states == tmp_path / "states"
 
-    @pytest.mark.parametrize(("text", "problem"), [
-        ("chain = [", "not TOML"), ("[rigg]", r"\[rigg\] is nothing that a rig has \(did you mean rig"),
-        ("[rig]\nport = 'x'", "port is 'x'"), ("[rig]\nport = 99999", "port goes from 0 to 65535"),
-        ("[rig]\nportt = 1", "did you mean port"), ("[rig]\nroot = 'rig'", "root is an OSC address"),
-        ("rig = 1", "write \\[rig\\]"), ("node = 1", r"write \[\[node\]\]"), ("[audio]\nbackend = 'alsa'", "backend is one of"),
-        ("[audio]\nrate = true", "rate is True"), ("[audio]\nblock = 1", "block goes from 16"),
-        ("[[node]]\nname = 'a'", "no node type"), ("[[node]]\nname = 'a b'\ntype = 'amp'", "a name is"),
-        ("[[node]]\nname = 'a'\ntype = 'gain'\ngian = 3", "did you mean gain"),
-        ("[[node]]\nname = 'a'\ntype = 'gain'\ngain = 300", "gain goes from"),
-        ("[[node]]\nname = 'a'\ntype = 'amp'\nmodel = 'nowhere.nam'", "no such file"),
-        ("[[node]]\nname = 'a'\ntype = 'gain'\nchain = ['a']", "chain belongs to the top"),
-        ("chain = ['a', 'b']", "there is no node 'a'"), ("chain = 'a'", "chain is a list"), ("chain = ['a']", "at least two"),
-        ("[[map]]\npredictor = 'p'", "not a parameter's address"), ("[[map]]\naddres = 'p'", "has no addres"),
-    ])
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("chain = [", "not TOML"),
+            ("[rigg]", r"\[rigg\] is nothing that a rig has \(did you mean rig"),
+            ("[rig]\nport = 'x'", "port is 'x'"),
+            ("[rig]\nport = 99999", "port goes from 0 to 65535"),
+            ("[rig]\nportt = 1", "did you mean port"),
+            ("[rig]\nroot = 'rig'", "root is an OSC address"),
+            ("rig = 1", "write \\[rig\\]"),
+            ("node = 1", r"write \[\[node\]\]"),
+            ("[audio]\nbackend = 'alsa'", "backend is one of"),
+            ("[audio]\nrate = true", "rate is True"),
+            ("[audio]\nblock = 1", "block goes from 16"),
+            ("[[node]]\nname = 'a'", "no node type"),
+            ("[[node]]\nname = 'a b'\ntype = 'amp'", "a name is"),
+            ("[[node]]\nname = 'a'\ntype = 'gain'\ngian = 3", "did you mean gain"),
+            ("[[node]]\nname = 'a'\ntype = 'gain'\ngain = 300", "gain goes from"),
+            ("[[node]]\nname = 'a'\ntype = 'amp'\nmodel = 'nowhere.nam'", "no such file"),
+            ("[[node]]\nname = 'a'\ntype = 'gain'\nchain = ['a']", "chain belongs to the top"),
+            ("chain = ['a', 'b']", "there is no node 'a'"),
+            ("chain = 'a'", "chain is a list"),
+            ("chain = ['a']", "at least two"),
+            ("[[map]]\npredictor = 'p'", "not a parameter's address"),
+            ("[[map]]\naddres = 'p'", "has no addres"),
+        ],
+    )
     def test_wrong_ones_are_refused_with_the_reason(self, tmp_path: Path, text: str, problem: str) -> None:
         path = tmp_path / "rig.toml"
         path.write_text(text)

@@ -67,8 +67,15 @@ def test_a_models_own_knob(data: Path, noise: Signal) -> None:
     chain = [("in", "amp"), ("amp", "out")]
     assert np.abs(play(nodes, chain, noise)[:, 0] - expected.process(noise)).max() <= 1e-6
     x = sine(150, 1.2)
-    turned = play(nodes, chain, x, [(24050, "set", "amp", "knob1", 0.1, 0.0),
-                                    (38400, "put", "amp", "amp", "model", str(data / "amps" / "TS9.json"))])[:, 0]
+    turned = play(
+        nodes,
+        chain,
+        x,
+        [
+            (24050, "set", "amp", "knob1", 0.1, 0.0),
+            (38400, "put", "amp", "amp", "model", str(data / "amps" / "TS9.json")),
+        ],
+    )[:, 0]
     assert np.abs(turned[30000:36000] - turned[18000:24000]).max() > 1e-2
     ts9 = neurig.load(data / "amps" / "TS9.json").instance(rate=RATE)
     ts9.set("knob1", 0.1)
@@ -87,14 +94,22 @@ def test_a_cabinet_has_no_latency(noise: Signal) -> None:
     y = play(THROUGH | {"cab": ("ir", {"file": str(path)})}, [("in", "cab"), ("cab", "out")], noise)
     expected = signal.fftconvolve(noise, response)[: len(noise)]
     assert np.abs(y[:, 0] - expected).max() < 2e-6
-    half = play(THROUGH | {"cab": ("ir", {"file": str(path), "mix": 0.25, "out": 6.0})}, [("in", "cab"), ("cab", "out")], noise)
+    half = play(
+        THROUGH | {"cab": ("ir", {"file": str(path), "mix": 0.25, "out": 6.0})}, [("in", "cab"), ("cab", "out")], noise
+    )
     assert np.abs(half[:, 0] - (0.75 * noise + 0.25 * 10 ** (6 / 20) * expected)).max() < 2e-6
 
 
 def test_order_of_making_does_not_matter(noise: Signal) -> None:
     """Made and connected from the end to the beginning, and mixed natively and by pyo's objects: no block is lost."""
-    nodes = {"out": ("output", {}), "d": ("gain", {}), "c": ("amp", {"bypass": 1}), "b": ("gain", {}),
-             "a": ("recorder", {}), "in": ("input", {})}
+    nodes = {
+        "out": ("output", {}),
+        "d": ("gain", {}),
+        "c": ("amp", {"bypass": 1}),
+        "b": ("gain", {}),
+        "a": ("recorder", {}),
+        "in": ("input", {}),
+    }
     connections = [("d", "out"), ("c", "d"), ("b", "c"), ("a", "b"), ("in", "a")]
     y = play(nodes, connections, noise)
     assert np.array_equal(y[:, 0], noise)
@@ -109,32 +124,40 @@ def test_inputs_are_mixed(noise: Signal) -> None:
 def test_connecting_a_sounding_chain_elsewhere_costs_nothing(noise: Signal) -> None:
     """A node that sounds is put before another one that was made first: nothing is heard twice, or late."""
     nodes = {"late": ("gain", {}), "in": ("input", {}), "early": ("gain", {}), "out": ("output", {})}
-    y = play(nodes, [("in", "early"), ("early", "out")], noise,
-             [(9600, "connect", ("early", "late")), (12000, "connect", ("late", "out"))])
+    y = play(
+        nodes,
+        [("in", "early"), ("early", "out")],
+        noise,
+        [(9600, "connect", ("early", "late")), (12000, "connect", ("late", "out"))],
+    )
     assert np.array_equal(y[:11900, 0], noise[:11900])
     assert np.array_equal(y[14400:, 0], 2 * noise[14400:])
 
 
-@pytest.mark.parametrize(("node", "values", "param", "value"), [
-    (("gain", {}), {}, "gain", -20.0),
-    (("gate", {"threshold": -50.0}), {}, "threshold", -70.0),
-    (("amp", {"model": "half"}), {}, "gain", 6.0),
-    (("amp", {"model": "half"}), {}, "out", -12.0),
-    (("amp", {"model": "half"}), {}, "bypass", 1),
-    (("ir", {"file": "cab"}), {}, "mix", 0.0),
-    (("ir", {"file": "cab"}), {}, "bypass", 1),
-    (("delay", {"time": 100.0}), {}, "time", 237.0),
-    (("delay", {"time": 100.0}), {}, "feedback", 0.9),
-    (("delay", {"time": 100.0}), {}, "mix", 1.0),
-    (("reverb", {}), {}, "size", 0.9),
-    (("reverb", {}), {}, "mix", 0.9),
-    (("limiter", {"ceiling": -1.0}), {}, "ceiling", -12.0),
-    (("output", {}), {}, "gain", -20.0),
-    (("output", {}), {}, "channel", 2),
-    (("input", {}), {}, "channel", 2),
-])
-def test_setting_a_parameter_never_clicks(amp_file: Callable[..., Path], node: tuple, values: dict, param: str,
-                                          value: float) -> None:
+@pytest.mark.parametrize(
+    ("node", "values", "param", "value"),
+    [
+        (("gain", {}), {}, "gain", -20.0),
+        (("gate", {"threshold": -50.0}), {}, "threshold", -70.0),
+        (("amp", {"model": "half"}), {}, "gain", 6.0),
+        (("amp", {"model": "half"}), {}, "out", -12.0),
+        (("amp", {"model": "half"}), {}, "bypass", 1),
+        (("ir", {"file": "cab"}), {}, "mix", 0.0),
+        (("ir", {"file": "cab"}), {}, "bypass", 1),
+        (("delay", {"time": 100.0}), {}, "time", 237.0),
+        (("delay", {"time": 100.0}), {}, "feedback", 0.9),
+        (("delay", {"time": 100.0}), {}, "mix", 1.0),
+        (("reverb", {}), {}, "size", 0.9),
+        (("reverb", {}), {}, "mix", 0.9),
+        (("limiter", {"ceiling": -1.0}), {}, "ceiling", -12.0),
+        (("output", {}), {}, "gain", -20.0),
+        (("output", {}), {}, "channel", 2),
+        (("input", {}), {}, "channel", 2),
+    ],
+)
+def test_setting_a_parameter_never_clicks(
+    amp_file: Callable[..., Path], node: tuple, values: dict, param: str, value: float
+) -> None:
     files = {"half": str(amp_file()), "cab": str(share("models", "open-back.wav"))}
     type_name, given = node
     given = {key: files.get(item, item) for key, item in given.items()}
@@ -181,8 +204,13 @@ def test_changing_a_model_crossfades(amp_file: Callable[..., Path]) -> None:
 def test_connecting_and_disconnecting_never_click(noise: Signal) -> None:
     x = sine(150, 1.0)
     nodes = THROUGH | {"x": ("gain", {}), "y": ("gain", {})}
-    events = [(9650, "connect", ("x", "out")), (19250, "disconnect", ("x", "out")), (19500, "connect", ("x", "out")),
-              (28850, "remove", "x"), (38450, "disconnect", ("in", "out"))]
+    events = [
+        (9650, "connect", ("x", "out")),
+        (19250, "disconnect", ("x", "out")),
+        (19500, "connect", ("x", "out")),
+        (28850, "remove", "x"),
+        (38450, "disconnect", ("in", "out")),
+    ]
     y = play(nodes, [("in", "out"), ("in", "x"), ("in", "y")], x, events)[:, 0]
     assert np.array_equal(y[:9600], x[:9600]) and np.abs(y[14400:19200] - 2 * x[14400:19200]).max() < 1e-7
     assert np.array_equal(y[33600:38400], x[33600:38400]) and np.abs(y[-4800:]).max() == 0
@@ -194,12 +222,18 @@ def test_from_one_rig_to_another(tmp_path: Path) -> None:
     for name, frequency in (("low", 100), ("high", 300)):
         soundfile.write(tmp_path / f"{name}.wav", sine(frequency, 1.0, 0.3), RATE, subtype="FLOAT")
     nodes = {"a": ("player", {"file": str(tmp_path / "low.wav")}), "o": ("output", {})}
-    events = [(24000, "add", "b", "player", {"file": str(tmp_path / "high.wav")}), (24000, "add", "p", "output", {}),
-              (24000, "connect", ("b", "p")), (24000, "crossfade", ["a", "o"], 1.0)]
+    events = [
+        (24000, "add", "b", "player", {"file": str(tmp_path / "high.wav")}),
+        (24000, "add", "p", "output", {}),
+        (24000, "connect", ("b", "p")),
+        (24000, "crossfade", ["a", "o"], 1.0),
+    ]
     y = play(nodes, [("a", "o")], np.zeros(2 * RATE), events, check="len(graph.nodes) == 2")[:, 0]
 
     def level(frequency: int, start: int) -> float:
-        return float(abs(np.mean(y[start : start + 4800] * np.exp(-2j * np.pi * frequency * np.arange(4800) / RATE)))) * 2
+        return (
+            float(abs(np.mean(y[start : start + 4800] * np.exp(-2j * np.pi * frequency * np.arange(4800) / RATE)))) * 2
+        )
 
     assert level(100, 12000) == pytest.approx(0.3, abs=1e-3) and level(300, 12000) < 1e-3
     assert level(100, 45600) == pytest.approx(0.15, abs=0.01) and level(300, 45600) == pytest.approx(0.15, abs=0.01)
@@ -212,12 +246,17 @@ def test_freeing_returns_everything(noise: Signal) -> None:
     events: list[tuple] = []
     for turn in range(10):
         at = 4800 * turn
-        events += [(at, "add", f"a{turn}", "delay", {}), (at, "add", f"b{turn}", "amp", {}), (at, "add", f"c{turn}", "output", {}),
-                   (at + 64, "connect", ("in", f"a{turn}"), (f"a{turn}", f"b{turn}"), (f"b{turn}", f"c{turn}")),
-                   (at + 2000, "remove", f"b{turn}"), (at + 2000, "remove", f"a{turn}"), (at + 2100, "remove", f"c{turn}")]
+        events += [
+            (at, "add", f"a{turn}", "delay", {}),
+            (at, "add", f"b{turn}", "amp", {}),
+            (at, "add", f"c{turn}", "output", {}),
+            (at + 64, "connect", ("in", f"a{turn}"), (f"a{turn}", f"b{turn}"), (f"b{turn}", f"c{turn}")),
+            (at + 2000, "remove", f"b{turn}"),
+            (at + 2000, "remove", f"a{turn}"),
+            (at + 2100, "remove", f"c{turn}"),
+        ]
     x = np.tile(noise, 3)[: 4800 * 12]
-    y = play(THROUGH, [("in", "out")], x, events,
-             check="len(graph.nodes) == 2 and len(server.getStreams()) < 22")
+    y = play(THROUGH, [("in", "out")], x, events, check="len(graph.nodes) == 2 and len(server.getStreams()) < 22")
     assert np.array_equal(y[-4800:, 0], x[-4800:])
 
 
@@ -251,6 +290,16 @@ def test_delay() -> None:
     assert y[at[:4]] == pytest.approx([0.75, 0.25, 0.125, 0.0625], rel=1e-3)
 
 
+@pytest.mark.parametrize("ms", [1.0, 2000.0])
+def test_the_shortest_and_the_longest_delay(ms: float) -> None:
+    x = np.zeros(3 * RATE)
+    x[100] = 1
+    y = play(THROUGH | {"x": ("delay", {"time": ms, "feedback": 0.0, "mix": 1.0})}, [("in", "x"), ("x", "out")], x)[
+        :, 0
+    ]
+    assert np.nonzero(np.abs(y) > 1e-3)[0].tolist() == [100 + round(ms * 48)]
+
+
 def test_numbers_that_are_none_stay_inside(noise: Signal, amp_file: Callable[..., Path]) -> None:
     """One NaN costs its block, and nothing after it: not the amp, not the reverb."""
     x = noise.copy()
@@ -264,8 +313,12 @@ class TestPlayer:
     def test_loops_exactly(self, tmp_path: Path) -> None:
         clip = (np.random.default_rng(1).standard_normal(10007) * 0.1).astype(np.float32)
         soundfile.write(tmp_path / "clip.wav", clip, RATE, subtype="FLOAT")
-        y = play({"p": ("player", {"file": str(tmp_path / "clip.wav"), "play": 0}), "out": ("output", {})}, [("p", "out")],
-                 np.zeros(RATE), [(960, "set", "p", "play", 1, 0.0)])[:, 0]
+        y = play(
+            {"p": ("player", {"file": str(tmp_path / "clip.wav"), "play": 0}), "out": ("output", {})},
+            [("p", "out")],
+            np.zeros(RATE),
+            [(960, "set", "p", "play", 1, 0.0)],
+        )[:, 0]
         assert np.abs(y[:960]).max() == 0
         expected = np.tile(clip, 5)[: len(y) - 960]
         assert np.array_equal(y[960 + 960 :], expected[960:])
@@ -274,8 +327,11 @@ class TestPlayer:
         t = np.arange(44100) / 44100
         stereo = np.stack([np.sin(2 * np.pi * 441 * t), np.zeros_like(t)], axis=1) * 0.5
         soundfile.write(tmp_path / "clip.flac", stereo, 44100)
-        y = play({"p": ("player", {"file": str(tmp_path / "clip.flac")}), "out": ("output", {})}, [("p", "out")],
-                 np.zeros(2 * RATE))[:, 0]
+        y = play(
+            {"p": ("player", {"file": str(tmp_path / "clip.flac")}), "out": ("output", {})},
+            [("p", "out")],
+            np.zeros(2 * RATE),
+        )[:, 0]
         spectrum = np.abs(np.fft.rfft(y[:RATE] * np.hanning(RATE)))
         assert spectrum.argmax() == 441 and np.abs(y).max() == pytest.approx(0.25, abs=2e-3)
         assert click(y) < 2e-4, "the loop clicks where it begins again"
@@ -283,26 +339,44 @@ class TestPlayer:
     @pytest.mark.parametrize("speed", [0.5, 1.5])
     def test_speed(self, tmp_path: Path, speed: float) -> None:
         soundfile.write(tmp_path / "clip.wav", sine(400, 1.0), RATE, subtype="FLOAT")
-        y = play({"p": ("player", {"file": str(tmp_path / "clip.wav"), "rate": speed}), "out": ("output", {})},
-                 [("p", "out")], np.zeros(RATE))[:, 0]
+        y = play(
+            {"p": ("player", {"file": str(tmp_path / "clip.wav"), "rate": speed}), "out": ("output", {})},
+            [("p", "out")],
+            np.zeros(RATE),
+        )[:, 0]
         spectrum = np.abs(np.fft.rfft(y * np.hanning(RATE)))
         assert spectrum.argmax() == 400 * speed and click(y) < 1e-4
 
     def test_another_file_is_crossfaded_to(self, tmp_path: Path) -> None:
         for name, level in (("a", 0.5), ("b", 0.2), ("c", 0.7)):
             soundfile.write(tmp_path / f"{name}.wav", np.full(5000, level), RATE, subtype="FLOAT")
-        events = [(4800, "put", "p", "player", "file", str(tmp_path / "b.wav")),
-                  (4864, "put", "p", "player", "file", str(tmp_path / "c.wav"))]
-        y = play({"p": ("player", {"file": str(tmp_path / "a.wav")}), "out": ("output", {})}, [("p", "out")],
-                 np.zeros(RATE), events)[:, 0]
+        events = [
+            (4800, "put", "p", "player", "file", str(tmp_path / "b.wav")),
+            (4864, "put", "p", "player", "file", str(tmp_path / "c.wav")),
+        ]
+        y = play(
+            {"p": ("player", {"file": str(tmp_path / "a.wav")}), "out": ("output", {})},
+            [("p", "out")],
+            np.zeros(RATE),
+            events,
+        )[:, 0]
         assert y[4700] == pytest.approx(0.5) and y[-1] == pytest.approx(0.7) and np.abs(np.diff(y)).max() < 0.002
 
 
-@pytest.mark.parametrize(("type_name", "content", "problem"), [
-    ("amp", None, "no such file|No such file"), ("ir", None, "no such file|No such file"), ("player", None, "."),
-    ("amp", b"", "."), ("ir", b"", "."), ("player", b"", "."),
-    ("amp", b"{}", "."), ("ir", b"RIFF", "."), ("player", b"RIFF....WAVE", "."),
-])
+@pytest.mark.parametrize(
+    ("type_name", "content", "problem"),
+    [
+        ("amp", None, "no such file|No such file"),
+        ("ir", None, "no such file|No such file"),
+        ("player", None, "."),
+        ("amp", b"", "."),
+        ("ir", b"", "."),
+        ("player", b"", "."),
+        ("amp", b"{}", "."),
+        ("ir", b"RIFF", "."),
+        ("player", b"RIFF....WAVE", "."),
+    ],
+)
 def test_files_that_cannot_be_read(tmp_path: Path, type_name: str, content: bytes | None, problem: str) -> None:
     from neurig.rig.errors import RigError
     from neurig.rig.graph import read

@@ -66,7 +66,9 @@ def test_plays_and_hears(serve: Serve, jack_server: JackServer, tmp_path: Path, 
     rig.do("/rig/connect", "p", "out")
     rig.do("/rig/connect", "in", "take")
     client = only_client(jack_server)
-    connections = subprocess.run(["jack_lsp", "-c", f"{client}:output_1"], env=jack_server.env, capture_output=True, text=True)
+    connections = subprocess.run(
+        ["jack_lsp", "-c", f"{client}:output_1"], env=jack_server.env, capture_output=True, text=True
+    )
     assert "system:playback_1" in connections.stdout, "it did not connect itself to the card"
     jack_server.connect(f"{client}:output_1", f"{client}:input_2")
     heard = record(rig, tmp_path / "take.wav", 1.0)[4800:]
@@ -82,8 +84,13 @@ def test_connections_come_back_with_the_audio_process(serve: Serve, jack_server:
 
     def wires() -> list[str]:
         listing = subprocess.run(["jack_lsp", "-c", client], env=jack_server.env, capture_output=True, text=True).stdout
-        return sorted(f"{port} {other}" for part in re.split(r"\n(?=\S)", listing)
-                      for port, *others in [part.split()] for other in others if client in port)
+        return sorted(
+            f"{port} {other}"
+            for part in re.split(r"\n(?=\S)", listing)
+            for port, *others in [part.split()]
+            for other in others
+            if client in port
+        )
 
     jack_server.connect(f"{client}:output_2", f"{client}:input_1")
     subprocess.run(["jack_disconnect", f"{client}:output_1", "system:playback_1"], env=jack_server.env, check=True)
@@ -109,15 +116,33 @@ def test_jack_ends_and_comes_back(serve: Serve, tmp_path: Path, wait_until: Wait
         server = serve(backend="auto", env=jack_server.env)
         rig = server.client
         rig.do("/rig/new", "take", "recorder")
-        os.kill(jack_server.pid, signal.SIGTERM)  # killed, it would leave its name in JACK's registry, which holds eight
+        os.kill(
+            jack_server.pid, signal.SIGTERM
+        )  # killed, it would leave its name in JACK's registry, which holds eight
         os.waitpid(jack_server.pid, 0)  # as long as it is a zombie, JACK takes its name for taken
         rig.do("/rig/new", "x", "gain")
         record(rig, tmp_path / "a.wav", 0.2)
-        command = ["jackd", "--no-realtime", "--name", jack_server.name, "-d", "dummy", "--rate", "48000", "--period", "128"]
+        command = [
+            "jackd",
+            "--no-realtime",
+            "--name",
+            jack_server.name,
+            "-d",
+            "dummy",
+            "--rate",
+            "48000",
+            "--period",
+            "128",
+        ]
         again = subprocess.Popen(command, env=jack_server.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            wait_until(lambda: b"neurig:output_1" in subprocess.run(
-                ["jack_lsp"], env=jack_server.env, capture_output=True).stdout, "the rig to come back to JACK", every=0.2)
+            wait_until(
+                lambda: (
+                    b"neurig:output_1" in subprocess.run(["jack_lsp"], env=jack_server.env, capture_output=True).stdout
+                ),
+                "the rig to come back to JACK",
+                every=0.2,
+            )
             record(rig, tmp_path / "b.wav", 0.2)
             assert {entry[1] for entry in rig.list()} == {"take", "x"}
         finally:
@@ -137,7 +162,9 @@ def test_another_block_size(serve: Serve, tmp_path: Path, wait_until: Wait) -> N
         rig.do("/rig/chain", "p", "take", "out")
         for size in (512, 32):
             old = server.audio_pid
-            subprocess.run(["jack_bufsize", str(size)], env=jack_server.env, check=True, capture_output=True, timeout=10)
+            subprocess.run(
+                ["jack_bufsize", str(size)], env=jack_server.env, check=True, capture_output=True, timeout=10
+            )
             wait_until(lambda old=old: server.audio_pid not in (None, old), "a new audio process")
             sound = record(rig, tmp_path / "take.wav", 0.5)
             assert np.abs(sound).max() > 0.01 and len(rig.list()) == 5
@@ -166,5 +193,5 @@ def test_jack_hangs(serve: Serve, tmp_path: Path, wait_until: Wait) -> None:
 
 @pytest.mark.parametrize("key", ["rate", "block"])
 def test_jack_has_its_own_rate_and_block(serve: Serve, jack_server: JackServer, tmp_path: Path, key: str) -> None:
-    (tmp_path / "rig.toml").write_text(f'[audio]\n{key} = {44100 if key == "rate" else 1024}\n')
+    (tmp_path / "rig.toml").write_text(f"[audio]\n{key} = {44100 if key == 'rate' else 1024}\n")
     assert "(48000 Hz, 64 frames)" in serve(tmp_path / "rig.toml", backend="jack", env=jack_server.env).started

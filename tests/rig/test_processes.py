@@ -65,7 +65,9 @@ def end_audio(server: Server, number: signal.Signals) -> float:
     return seconds
 
 
-def test_killed_audio_comes_back_with_the_same_rig(serve: Serve, config: Path, tmp_path: Path, wait_until: Wait) -> None:
+def test_killed_audio_comes_back_with_the_same_rig(
+    serve: Serve, config: Path, tmp_path: Path, wait_until: Wait
+) -> None:
     """The sound goes on: what is recorded before and after is one recording, and it is loud."""
     server = serve(config)
     rig = server.client
@@ -143,7 +145,7 @@ def test_a_rig_that_keeps_crashing_is_left_in_peace(serve: Serve, wait_until: Wa
     while killed < 5:
         pid = wait_until(lambda: server.audio_pid, "an audio process", every=0.002)
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not is_alive(pid), "its end", every=0.002)
+        wait_until(lambda pid=pid: not is_alive(pid), "its end", every=0.002)
         killed += 1
     began = time.monotonic()
     code, text = server.client.fails("/rig/new", "x", "gain")
@@ -167,8 +169,13 @@ def test_signals_end_everything_within_a_second(serve: Serve, config: Path, numb
 
 def test_ctrl_c_reaches_both_and_ends_both(tmp_path: Path, config: Path) -> None:
     """From a terminal the signal goes to both processes at once."""
-    process = subprocess.Popen([sys.executable, "-m", "neurig.cli", "serve", str(config), "--backend", "clock", "--port", "0"],
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "neurig.cli", "serve", str(config), "--backend", "clock", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     assert process.stdout
     assert "neurig plays" in process.stdout.readline()
     began = time.monotonic()
@@ -178,7 +185,9 @@ def test_ctrl_c_reaches_both_and_ends_both(tmp_path: Path, config: Path) -> None
 
 
 @pytest.mark.parametrize("hung", [False, True])
-def test_no_orphan_where_the_control_process_is_killed(serve: Serve, config: Path, wait_until: Wait, hung: bool) -> None:
+def test_no_orphan_where_the_control_process_is_killed(
+    serve: Serve, config: Path, wait_until: Wait, hung: bool
+) -> None:
     server = serve(config)
     audio = server.audio_pid
     assert audio
@@ -201,8 +210,13 @@ def test_ends_at_once_even_where_the_audio_hangs(serve: Serve) -> None:
 
 
 def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "neurig.cli", *arguments], capture_output=True, text=True, timeout=30,
-                          env=os.environ | (env or {}))
+    return subprocess.run(
+        [sys.executable, "-m", "neurig.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=os.environ | (env or {}),
+    )
 
 
 NOWHERE = {"JACK_DEFAULT_SERVER": "neurig-no-such-server"}
@@ -215,13 +229,16 @@ def test_without_a_device_it_plays_on_a_clock_and_says_so(serve: Serve) -> None:
     server.client.do("/rig/new", "x", "gain")
 
 
-@pytest.mark.parametrize(("arguments", "problem"), [
-    (["serve", "--backend", "jack", "--port", "0"], "no JACK server is running"),
-    (["serve", "no-such-file.toml"], "no-such-file.toml: there is no such file"),
-    (["serve", "--host", "192.0.2.1", "--backend", "clock"], "192.0.2.1:9001 cannot be opened"),
-    (["demo", "--record", "/no/folder/x.wav"], "there is no folder /no/folder"),
-    (["demo", "--record", "x.mp3"], "recordings are .wav files"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["serve", "--backend", "jack", "--port", "0"], "no JACK server is running"),
+        (["serve", "no-such-file.toml"], "no-such-file.toml: there is no such file"),
+        (["serve", "--host", "192.0.2.1", "--backend", "clock"], "192.0.2.1:9001 cannot be opened"),
+        (["demo", "--record", "/no/folder/x.wav"], "there is no folder /no/folder"),
+        (["demo", "--record", "x.mp3"], "recordings are .wav files"),
+    ],
+)
 def test_what_cannot_start_says_why_and_ends(arguments: list[str], problem: str) -> None:
     done = run(*arguments, env=NOWHERE)
     assert done.returncode != 0 and problem in done.stderr and done.stderr.count("\n") == 1 and done.stdout == ""
@@ -230,7 +247,9 @@ def test_what_cannot_start_says_why_and_ends(arguments: list[str], problem: str)
 def test_a_port_that_is_taken(serve: Serve) -> None:
     server = serve()
     done = run("serve", "--backend", "clock", "--port", str(server.port))
-    assert done.returncode == 1 and f"127.0.0.1:{server.port} cannot be opened" in done.stderr and "--port" in done.stderr
+    assert (
+        done.returncode == 1 and f"127.0.0.1:{server.port} cannot be opened" in done.stderr and "--port" in done.stderr
+    )
 
 
 def test_the_clock_keeps_time(serve: Serve, tmp_path: Path) -> None:
@@ -281,8 +300,17 @@ class TestDemo:
     def test_a_recording_that_fails_is_told(self, tmp_path: Path) -> None:
         (tmp_path / "sealed").mkdir()
         (tmp_path / "sealed" / "demo.wav").mkdir()
-        done = run("demo", "--seconds", "1", "--record", str(tmp_path / "sealed" / "demo.wav"), "--backend", "clock",
-                   "--port", "0")
+        done = run(
+            "demo",
+            "--seconds",
+            "1",
+            "--record",
+            str(tmp_path / "sealed" / "demo.wav"),
+            "--backend",
+            "clock",
+            "--port",
+            "0",
+        )
         assert done.returncode != 0 and "demo.wav" in done.stderr and "Traceback" not in done.stderr
 
     def test_says_what_it_does_and_what_to_try(self, serve: Serve) -> None:

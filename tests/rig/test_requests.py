@@ -53,9 +53,16 @@ class TestAnswers:
         rig.do("/rig/new", "hand", "predictor")
         rig.do("/rig/map", "hand", 2, "/rig/echo/time", 100, 300)
         assert rig.list() == [
-            ("node", "in", "input"), ("node", "amp", "amp"), ("node", "echo", "delay"), ("node", "out", "output"),
-            ("node", "hand", "predictor"), ("connection", "in", "amp", 1), ("connection", "amp", "echo", 1),
-            ("connection", "echo", "out", 1), ("map", "hand", 2, "/rig/echo/time", 100, 300)]
+            ("node", "in", "input"),
+            ("node", "amp", "amp"),
+            ("node", "echo", "delay"),
+            ("node", "out", "output"),
+            ("node", "hand", "predictor"),
+            ("connection", "in", "amp", 1),
+            ("connection", "amp", "echo", 1),
+            ("connection", "echo", "out", 1),
+            ("map", "hand", 2, "/rig/echo/time", 100, 300),
+        ]
         rig.do("/rig/unmap", "hand", 2)
         rig.do("/rig/disconnect", "amp", "echo")
         assert ("connection", "amp", "echo", 1) not in rig.list() and rig.list()[-1][0] == "connection"
@@ -64,8 +71,18 @@ class TestAnswers:
         assert [entry[1] for entry in rig.list("types")] == list(TYPES)
         declared = TYPES["delay"].params
         assert rig.list("params", "delay") == [
-            ("param", "delay", p.name, pytest.approx(p.low), pytest.approx(p.high), pytest.approx(p.default), p.unit, pytest.approx(p.default))
-            for p in declared]
+            (
+                "param",
+                "delay",
+                p.name,
+                pytest.approx(p.low),
+                pytest.approx(p.high),
+                pytest.approx(p.default),
+                p.unit,
+                pytest.approx(p.default),
+            )
+            for p in declared
+        ]
         rig.do("/rig/new", "x", "delay", "time", 120)
         assert rig.list("params", "x")[0] == ("param", "x", "time", 1, 2000, 350, "ms", 120)
         assert rig.list("params") == rig.list("params", "x")
@@ -84,9 +101,16 @@ class TestAnswers:
     def test_requests_are_done_in_their_order(self, rig: Client) -> None:
         """A patch sends all at once and does not wait: the model takes its time, and what follows waits for it."""
         model = str(share("models", "crunch.nam"))
-        requests = [("/rig/new", "in", "input"), ("/rig/new", "amp", "amp", "model", model), ("/rig/amp/gain", 3.0),
-                    ("/rig/new", "out", "output"), ("/rig/chain", "in", "amp", "out"), ("/rig/out/gain", -3.0),
-                    ("/rig/free", "in"), ("/rig/list",)]
+        requests = [
+            ("/rig/new", "in", "input"),
+            ("/rig/new", "amp", "amp", "model", model),
+            ("/rig/amp/gain", 3.0),
+            ("/rig/new", "out", "output"),
+            ("/rig/chain", "in", "amp", "out"),
+            ("/rig/out/gain", -3.0),
+            ("/rig/free", "in"),
+            ("/rig/list",),
+        ]
         for request in requests:
             rig.send(*request)
         answers = []
@@ -97,47 +121,101 @@ class TestAnswers:
 
 
 BAD: list[tuple[tuple[Any, ...], str]] = [
-    (("/other",), "unknown"), (("/rig",), "unknown"), (("/rig/",), "unknown"), (("/rig/nothing",), "unknown"),
-    (("/rig/a/b/c", 1), "unknown"), (("/rig/amp/",), "unknown"), (("/rig//gain", 1), "not_found"),
-    (("/rig/amp/nothing", 1), "unknown"), (("/rig/nobody/gain", 1), "not_found"), (("/rig/*/gain", 1), "not_found"),
-    (("/rig/new",), "bad_request"), (("/rig/new", "x"), "bad_request"), (("/rig/new", "x", "nothing"), "unknown"),
-    (("/rig/new", 1, "amp"), "bad_value"), (("/rig/new", "x", 1), "unknown"), (("/rig/new", "a/b", "amp"), "bad_value"),
-    (("/rig/new", "list", "amp"), "bad_value"), (("/rig/new", "amp", "amp"), "exists"),
-    (("/rig/new", "x", "gain", "gain"), "bad_request"), (("/rig/new", "x", "gain", 1, 2), "bad_request"),
-    (("/rig/new", "x", "gain", "gain", "loud"), "bad_value"), (("/rig/new", "x", "gain", "nothing", 1), "unknown"),
-    (("/rig/new", "x", "amp", "model", "nowhere.nam"), "bad_file"), (("/rig/new", "x", "amp", "model", 1), "bad_value"),
+    (("/other",), "unknown"),
+    (("/rig",), "unknown"),
+    (("/rig/",), "unknown"),
+    (("/rig/nothing",), "unknown"),
+    (("/rig/a/b/c", 1), "unknown"),
+    (("/rig/amp/",), "unknown"),
+    (("/rig//gain", 1), "not_found"),
+    (("/rig/amp/nothing", 1), "unknown"),
+    (("/rig/nobody/gain", 1), "not_found"),
+    (("/rig/*/gain", 1), "not_found"),
+    (("/rig/new",), "bad_request"),
+    (("/rig/new", "x"), "bad_request"),
+    (("/rig/new", "x", "nothing"), "unknown"),
+    (("/rig/new", 1, "amp"), "bad_value"),
+    (("/rig/new", "x", 1), "unknown"),
+    (("/rig/new", "a/b", "amp"), "bad_value"),
+    (("/rig/new", "list", "amp"), "bad_value"),
+    (("/rig/new", "amp", "amp"), "exists"),
+    (("/rig/new", "x", "gain", "gain"), "bad_request"),
+    (("/rig/new", "x", "gain", 1, 2), "bad_request"),
+    (("/rig/new", "x", "gain", "gain", "loud"), "bad_value"),
+    (("/rig/new", "x", "gain", "nothing", 1), "unknown"),
+    (("/rig/new", "x", "amp", "model", "nowhere.nam"), "bad_file"),
+    (("/rig/new", "x", "amp", "model", 1), "bad_value"),
     (("/rig/new", "x", "player", "file", "nowhere.wav"), "bad_file"),
     (("/rig/new", "x", "predictor", "model", "crunch.nam"), "bad_file"),
     (("/rig/new", "x", "amp", "model", "wander.mdrnn"), "bad_file"),
     (("/rig/new", "x", "ir", "file", "crunch.nam"), "bad_file"),
     (("/rig/new", "x", "amp", "model", "crunch.nam", "no-such-knob", 0.5), "unknown"),
-    (("/rig/new", "x", "output", "channel", 60), "bad_value"), (("/rig/new", "x", "recorder", "file", "x.mp3"), "bad_file"),
+    (("/rig/new", "x", "output", "channel", 60), "bad_value"),
+    (("/rig/new", "x", "recorder", "file", "x.mp3"), "bad_file"),
     (("/rig/new", "x", "recorder", "file", "/no/folder/x.wav"), "bad_file"),
-    (("/rig/free",), "bad_request"), (("/rig/free", "nobody"), "not_found"), (("/rig/free", 1), "not_found"),
-    (("/rig/connect", "amp"), "bad_request"), (("/rig/connect", "amp", "nobody"), "not_found"),
-    (("/rig/connect", "echo", "amp"), "bad_value"), (("/rig/connect", "out", "amp"), "bad_value"),
-    (("/rig/connect", "amp", "echo", 2), "bad_value"), (("/rig/connect", "amp", "echo", "left"), "bad_value"),
-    (("/rig/disconnect", "in", "out"), "not_found"), (("/rig/chain", "in"), "bad_request"),
-    (("/rig/chain", "in", "echo", "amp"), "bad_value"), (("/rig/chain", "in", "in"), "bad_value"),
-    (("/rig/map", "amp", 1, "/rig/amp/gain"), "bad_value"), (("/rig/map", "amp", 1), "bad_request"),
-    (("/rig/unmap", "amp", 1), "not_found"), (("/rig/load", "never-saved"), "not_found"), (("/rig/load", "../x"), "bad_value"),
-    (("/rig/save",), "bad_request"), (("/rig/save", "a/b"), "bad_value"), (("/rig/save", 1), "bad_value"),
-    (("/rig/list", "everything"), "unknown"), (("/rig/list", "params", "nobody"), "not_found"), (("/rig/list", 1), "unknown"),
-    (("/rig/subscribe",), "bad_request"), (("/rig/subscribe", "/rig/nobody/gain"), "not_found"),
-    (("/rig/subscribe", 1), "bad_value"), (("/rig/subscribe", "/rig/amp/gain", 0), "bad_value"),
-    (("/rig/unsubscribe", "/rig/amp/gain"), "not_found"), (("/rig/unsubscribe", 1), "not_found"),
-    (("/rig/amp/gain", "loud"), "bad_value"), (("/rig/amp/gain", 61), "bad_value"), (("/rig/amp/gain", float("nan")), "bad_value"),
-    (("/rig/amp/gain", float("inf")), "bad_value"), (("/rig/amp/gain", -3.4e38), "bad_value"),
-    (("/rig/amp/gain", 2**31 - 1), "bad_value"), (("/rig/amp/gain", b"blob"), "bad_value"), (("/rig/amp/gain", None), "bad_value"),
-    (("/rig/amp/gain", [1, 2]), "bad_value"), (("/rig/amp/gain", 1, -5), "bad_value"), (("/rig/amp/gain", 1, "x"), "bad_value"),
-    (("/rig/amp/gain", 1, 1e30), "bad_value"), (("/rig/amp/gain", 1, 2, 3), "bad_request"), (("/rig/amp/bypass", 0.5), "bad_value"),
-    (("/rig/amp/model", "nowhere.nam"), "bad_file"), (("/rig/amp/model", 1), "bad_value"), (("/rig/amp/model", ""), "bad_value"),
-    (("/rig/amp/model", "/"), "bad_file"), (("/rig/amp/model", "x" * 5000), "bad_file"), (("/rig/amp/model", "a", 1), "bad_request"),
-    (("/rig/out/channel", 3), "bad_value"), (("/rig/in/channel", 0), "bad_value"), (("/rig/in/channel", 64), "bad_value"),
-    (("/rig/hand/input", 0.5), "unavailable"), (("/rig/hand/mode", "solo"), "bad_value"), (("/rig/hand/mode", 1), "bad_value"),
-    (("/rig/hand/pitemp", 0), "bad_value"), (("/rig/hand/timescale", -1), "bad_value"), (("/rig/hand/seed", -1), "bad_value"),
-    (("/rig/take/record", 1), "bad_value"), (("/rig/take/file", "take.mp3"), "bad_file"),
-    (("/rig/ping", 1), "bad_request"), (("/rig/quit", 1), "bad_request"),
+    (("/rig/free",), "bad_request"),
+    (("/rig/free", "nobody"), "not_found"),
+    (("/rig/free", 1), "not_found"),
+    (("/rig/connect", "amp"), "bad_request"),
+    (("/rig/connect", "amp", "nobody"), "not_found"),
+    (("/rig/connect", "echo", "amp"), "bad_value"),
+    (("/rig/connect", "out", "amp"), "bad_value"),
+    (("/rig/connect", "amp", "echo", 2), "bad_value"),
+    (("/rig/connect", "amp", "echo", "left"), "bad_value"),
+    (("/rig/disconnect", "in", "out"), "not_found"),
+    (("/rig/chain", "in"), "bad_request"),
+    (("/rig/chain", "in", "echo", "amp"), "bad_value"),
+    (("/rig/chain", "in", "in"), "bad_value"),
+    (("/rig/map", "amp", 1, "/rig/amp/gain"), "bad_value"),
+    (("/rig/map", "amp", 1), "bad_request"),
+    (("/rig/unmap", "amp", 1), "not_found"),
+    (("/rig/load", "never-saved"), "not_found"),
+    (("/rig/load", "../x"), "bad_value"),
+    (("/rig/save",), "bad_request"),
+    (("/rig/save", "a/b"), "bad_value"),
+    (("/rig/save", 1), "bad_value"),
+    (("/rig/list", "everything"), "unknown"),
+    (("/rig/list", "params", "nobody"), "not_found"),
+    (("/rig/list", 1), "unknown"),
+    (("/rig/subscribe",), "bad_request"),
+    (("/rig/subscribe", "/rig/nobody/gain"), "not_found"),
+    (("/rig/subscribe", 1), "bad_value"),
+    (("/rig/subscribe", "/rig/amp/gain", 0), "bad_value"),
+    (("/rig/unsubscribe", "/rig/amp/gain"), "not_found"),
+    (("/rig/unsubscribe", 1), "not_found"),
+    (("/rig/amp/gain", "loud"), "bad_value"),
+    (("/rig/amp/gain", 61), "bad_value"),
+    (("/rig/amp/gain", float("nan")), "bad_value"),
+    (("/rig/amp/gain", float("inf")), "bad_value"),
+    (("/rig/amp/gain", -3.4e38), "bad_value"),
+    (("/rig/amp/gain", 2**31 - 1), "bad_value"),
+    (("/rig/amp/gain", b"blob"), "bad_value"),
+    (("/rig/amp/gain", None), "bad_value"),
+    (("/rig/amp/gain", [1, 2]), "bad_value"),
+    (("/rig/amp/gain", 1, -5), "bad_value"),
+    (("/rig/amp/gain", 1, "x"), "bad_value"),
+    (("/rig/amp/gain", 1, 1e30), "bad_value"),
+    (("/rig/amp/gain", 1, 2, 3), "bad_request"),
+    (("/rig/amp/bypass", 0.5), "bad_value"),
+    (("/rig/amp/model", "nowhere.nam"), "bad_file"),
+    (("/rig/amp/model", 1), "bad_value"),
+    (("/rig/amp/model", ""), "bad_value"),
+    (("/rig/amp/model", "/"), "bad_file"),
+    (("/rig/amp/model", "x" * 5000), "bad_file"),
+    (("/rig/amp/model", "a", 1), "bad_request"),
+    (("/rig/out/channel", 3), "bad_value"),
+    (("/rig/in/channel", 0), "bad_value"),
+    (("/rig/in/channel", 64), "bad_value"),
+    (("/rig/hand/input", 0.5), "unavailable"),
+    (("/rig/hand/mode", "solo"), "bad_value"),
+    (("/rig/hand/mode", 1), "bad_value"),
+    (("/rig/hand/pitemp", 0), "bad_value"),
+    (("/rig/hand/timescale", -1), "bad_value"),
+    (("/rig/hand/seed", -1), "bad_value"),
+    (("/rig/take/record", 1), "bad_value"),
+    (("/rig/take/file", "take.mp3"), "bad_file"),
+    (("/rig/ping", 1), "bad_request"),
+    (("/rig/quit", 1), "bad_request"),
 ]
 
 
@@ -155,9 +233,24 @@ def test_wrong_requests_are_refused_and_change_nothing(rig: Client) -> None:
 
 def test_packets_that_are_not_osc(rig: Client) -> None:
     good = message("/rig/ping")
-    packets = [b"", b"x", b"/", b"/rig", b"\0" * 4, b"/rig/ping", b"/rig/ping\0\0\0,", b"/rig/ping\0\0\0,f\0\0", b"#bundle\0",
-               b"#bundle\0" + b"\0" * 7, b"#bundle\0" + b"\0" * 8 + b"\xff\xff\xff\xff", b"/rig/x\0\0,s\0\0\xff\xff\xff\xff",
-               b"/rig/x\0\0,b\0\0\x7f\xff\xff\xff", b"/rig/x\0\0,[[[[", bytes(range(256)), b"#bundle\0" * 400]
+    packets = [
+        b"",
+        b"x",
+        b"/",
+        b"/rig",
+        b"\0" * 4,
+        b"/rig/ping",
+        b"/rig/ping\0\0\0,",
+        b"/rig/ping\0\0\0,f\0\0",
+        b"#bundle\0",
+        b"#bundle\0" + b"\0" * 7,
+        b"#bundle\0" + b"\0" * 8 + b"\xff\xff\xff\xff",
+        b"/rig/x\0\0,s\0\0\xff\xff\xff\xff",
+        b"/rig/x\0\0,b\0\0\x7f\xff\xff\xff",
+        b"/rig/x\0\0,[[[[",
+        bytes(range(256)),
+        b"#bundle\0" * 400,
+    ]
     packets += [good[:cut] for cut in range(1, len(good))]
     for packet in packets:
         rig.socket.send(packet)
@@ -166,7 +259,11 @@ def test_packets_that_are_not_osc(rig: Client) -> None:
         if answer is None:
             break
         # python-osc lets a missing end of padding pass
-        assert answer[:2] == ("/rig/done", "/rig/ping") or answer[0] == "/rig/error" and answer[2] in ("bad_request", "unknown")
+        assert (
+            answer[:2] == ("/rig/done", "/rig/ping")
+            or answer[0] == "/rig/error"
+            and answer[2] in ("bad_request", "unknown")
+        )
     assert rig.do("/rig/ping")
 
 
@@ -282,7 +379,11 @@ class TestModels:
 
     def test_a_failed_load_keeps_the_model_and_says_why(self, rig: Client, tmp_path: Path) -> None:
         rig.do("/rig/new", "x", "amp", "model", "crunch.nam")
-        for content, reason in ((b"", "empty"), (b"not JSON", "JSON"), (b'{"architecture": "Vacuum", "config": {}, "weights": []}', "Vacuum")):
+        for content, reason in (
+            (b"", "empty"),
+            (b"not JSON", "JSON"),
+            (b'{"architecture": "Vacuum", "config": {}, "weights": []}', "Vacuum"),
+        ):
             (tmp_path / "bad.nam").write_bytes(content)
             code, text = rig.fails("/rig/x/model", str(tmp_path / "bad.nam"))
             assert code == "bad_file" and "bad.nam" in text and reason in text
@@ -361,7 +462,9 @@ class TestStates:
 
 
 class TestPredictors:
-    def test_battle_moves_what_it_is_mapped_to(self, rig: Client, predictor_file: Callable[..., Path], wait_until: Wait) -> None:
+    def test_battle_moves_what_it_is_mapped_to(
+        self, rig: Client, predictor_file: Callable[..., Path], wait_until: Wait
+    ) -> None:
         rig.do("/rig/new", "x", "gain")
         rig.do("/rig/new", "hand", "predictor", "model", str(predictor_file()), "mode", "battle", "sigmatemp", 1.0)
         rig.do("/rig/map", "hand", 1, "/rig/x/gain", -20, -10)
@@ -389,8 +492,21 @@ class TestPredictors:
     def test_the_same_seed_plays_the_same(self, rig: Client, predictor_file: Callable[..., Path]) -> None:
         heard = []
         for name in ("a", "b"):
-            rig.do("/rig/new", name, "predictor", "model", str(predictor_file()), "mode", "polyphony", "seed", 5,
-                   "timescale", 0, "sigmatemp", 1.0)
+            rig.do(
+                "/rig/new",
+                name,
+                "predictor",
+                "model",
+                str(predictor_file()),
+                "mode",
+                "polyphony",
+                "seed",
+                5,
+                "timescale",
+                0,
+                "sigmatemp",
+                1.0,
+            )
             rig.do("/rig/subscribe", f"/rig/{name}/output", 1000)
             rig.do("/rig/" + name + "/input", 0.25, 0.75)
             heard.append(rig.receive()[1:])  # type: ignore[index]
@@ -401,7 +517,9 @@ class TestPredictors:
         rig.do("/rig/subscribe", "/rig/hand/output", 1000)
         assert len(rig.receive()) == 3  # type: ignore[arg-type]
         rig.send("/rig/hand/model", str(predictor_file("wide.mdrnn", dimension=5)))
-        lengths = [len(answer) for answer in (rig.receive() for _ in range(30)) if answer and answer[0] == "/rig/hand/output"]
+        lengths = [
+            len(answer) for answer in (rig.receive() for _ in range(30)) if answer and answer[0] == "/rig/hand/output"
+        ]
         assert lengths[-1] == 5
 
     def test_bad_models(self, rig: Client) -> None:
@@ -412,7 +530,9 @@ class TestPredictors:
 
 
 class TestRecorder:
-    def test_records_what_passes_and_overwrites_nothing(self, serve: Callable[..., Server], tmp_path: Path, wait_until: Wait) -> None:
+    def test_records_what_passes_and_overwrites_nothing(
+        self, serve: Callable[..., Server], tmp_path: Path, wait_until: Wait
+    ) -> None:
         import soundfile
 
         rig = serve().client

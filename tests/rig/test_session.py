@@ -208,15 +208,18 @@ def test_reset(network: Watched) -> None:
     assert network.resets == 1 and play(session, 0.05, 1) == []
 
 
-@pytest.mark.parametrize(("values", "problem"), [
-    ([0.5], "takes 2 values, not 1"),
-    ([], "takes 2 values, not 0"),
-    ([0.1, 0.2, 0.3], "takes 2 values, not 3"),
-    ([0.5, float("nan")], "x2 is nan"),
-    ([float("inf"), 0.5], "x1 is inf"),
-    ([0.5, 127], "x2 is 127"),
-    ([-0.5, 0.5], "x1 is -0.5"),
-])
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ([0.5], "takes 2 values, not 1"),
+        ([], "takes 2 values, not 0"),
+        ([0.1, 0.2, 0.3], "takes 2 values, not 3"),
+        ([0.5, float("nan")], "x2 is nan"),
+        ([float("inf"), 0.5], "x1 is inf"),
+        ([0.5, 127], "x2 is 127"),
+        ([-0.5, 0.5], "x1 is -0.5"),
+    ],
+)
 @pytest.mark.parametrize("mode", MODES)
 def test_wrong_frames_change_nothing(network: Watched, mode: str, values: list[float], problem: str) -> None:
     session = Session(network, mode, run=True)

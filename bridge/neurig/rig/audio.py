@@ -130,7 +130,7 @@ class AudioProcess:
 
     def _end(self) -> None:
         self._server.setAmp(0)
-        recordings = [node.recording for node in self.graph.nodes.values() if getattr(node, "recording", None)]
+        recordings = list(filter(None, (getattr(node, "recording", None) for node in self.graph.nodes.values())))
         for recording in recordings:
             recording.stop()
         time.sleep(0.03)
@@ -179,8 +179,8 @@ class AudioProcess:
         return self._read([message["node"]], message["n"], lambda files: self._add([message["node"]], files))
 
     def do_build(self, message: dict[str, Any]) -> Any:
-        """A whole rig in place of the one there is; crossfades. With ``lenient``, files that cannot be read are left out
-        and named in the answer."""
+        """A whole rig in place of the one there is; crossfades. With ``lenient``, files that cannot be read are left
+        out, and named in the answer."""
 
         def build(files: dict[tuple[int, str], Any]) -> dict[str, Any]:
             old = list(self.graph.nodes)
@@ -222,21 +222,22 @@ class AudioProcess:
             self.graph.nodes[number].put(name, content)
             return {"knobs": {number: _knobs(content)}}
 
-        return self._read([{"id": number, "type": message["type"], "files": {name: message["path"]}}], message["n"], put)
+        node = {"id": number, "type": message["type"], "files": {name: message["path"]}}
+        return self._read([node], message["n"], put)
 
     def do_record(self, message: dict[str, Any]) -> None:
-        node = self.graph.nodes[message["id"]]
+        node: Any = self.graph.nodes[message["id"]]
 
         def ended(recording: Any) -> None:
-            self._from_other_thread(lambda: self._send({"recorded": {
-                "id": message["id"], "path": recording.path, "frames": recording.frames, "problem": recording.problem}}))
+            about = {"id": message["id"], "path": recording.path, "problem": recording.problem}
+            self._from_other_thread(lambda: self._send({"recorded": about}))
 
         node.record(message["path"], message["length"], message["resume"], ended)
 
     def do_stop_record(self, message: dict[str, Any]) -> None:
-        recording = self.graph.nodes[message["id"]].recording
-        if recording:
-            recording.stop()
+        node: Any = self.graph.nodes[message["id"]]
+        if node.recording:
+            node.recording.stop()
 
     # -- files
 

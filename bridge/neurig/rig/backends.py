@@ -122,7 +122,8 @@ def _open_clock(settings: dict[str, Any]) -> Opened:
 
 
 def _open_portaudio(settings: dict[str, Any]) -> Opened:
-    # The ALSA library in pyo's wheel looks for its plugins, PulseAudio's and PipeWire's among them, where Debian has none.
+    # The ALSA library in pyo's wheel looks for its plugins, PulseAudio's and PipeWire's among them, where Debian has
+    # none.
     plugins = f"/usr/lib/{platform.machine()}-linux-gnu/alsa-lib"
     if os.path.isdir(plugins):
         os.environ.setdefault("ALSA_PLUGIN_DIR", plugins)
@@ -224,7 +225,7 @@ class JackClient:
         return found
 
     def _names(self, found: Any) -> list[str]:
-        names = []
+        names: list[str] = []
         if found:
             while found[len(names)] is not None:
                 names.append(found[len(names)].decode())

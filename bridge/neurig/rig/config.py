@@ -40,7 +40,7 @@ from typing import Any
 
 from neurig.files import share
 from neurig.rig.errors import RigError
-from neurig.rig.nodes import FILE, hint
+from neurig.rig.nodes import hint
 from neurig.rig.state import Rig
 
 BACKENDS = ("auto", "jack", "portaudio", "clock")
@@ -134,7 +134,7 @@ def _table(content: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _with(settings: Any, values: dict[str, Any]) -> Any:
     """Settings with other values, which are checked."""
-    known = {field_.name: getattr(settings, field_.name) for field_ in fields(settings)}
+    known: dict[str, Any] = {field_.name: getattr(settings, field_.name) for field_ in fields(settings)}
     for key, value in values.items():
         if key not in known:
             raise ConfigError(f"there is no setting {key}{hint(key, known)}: there are {', '.join(known)}")
@@ -170,8 +170,8 @@ def _fill(rig: Rig, content: dict[str, Any], settings: Settings) -> None:
     for entry in _tables(content, "map"):
         if unknown := set(entry) - {"predictor", "index", "address", "low", "high"}:
             raise ConfigError(f"[[map]] has no {', '.join(sorted(unknown))}")
-        node, param = split_address(entry.get("address"), settings.root)
-        rig.map(entry.get("predictor"), entry.get("index"), node, param, entry.get("low"), entry.get("high"))
+        target = split_address(entry.get("address"), settings.root)
+        rig.map(entry.get("predictor"), entry.get("index"), *target, entry.get("low"), entry.get("high"))
 
 
 def _tables(content: dict[str, Any], name: str) -> list[dict[str, Any]]:

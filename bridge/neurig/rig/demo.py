@@ -48,9 +48,9 @@ def play(seconds: float | None, record: Path | None, **options: Any) -> int:
             if problem or seconds is not None:
                 server.finished.set()
 
-        server.recorded = recorded
+        server.takes.ended = recorded
         if record is not None:
-            server.record_at_start(_RECORDER)
+            server.takes.plan(rig.nodes[_RECORDER])
 
     def started(server: Server) -> None:
         ready = server.audio.ready

@@ -1,9 +1,9 @@
 """The nodes as they sound: pyo's objects and the native ones of ``externals/pyo/kernel.h``, in pyo's graph.
 
-Between two nodes is a block of samples in memory. Each node that takes a signal begins with a native object that sums the blocks
-connected to it, each with a gain that is ramped when a connection is made or broken; what follows is native too, or is
-made of pyo's objects, between two tables. Nothing here is real time: the functions run on the message thread, and
-what they change falls between two blocks.
+Between two nodes is a block of samples in memory. Each node that takes a signal begins with a native object that sums
+the blocks connected to it, each with a gain that is ramped when a connection is made or broken; what follows is native
+too, or is made of pyo's objects, between two tables. Nothing here is real time: the functions run on the message
+thread, and what they change falls between two blocks.
 """
 
 import heapq
@@ -128,7 +128,12 @@ class Graph:
             if number not in old:
                 node.fade(0, 0)
             node.fade(float(number not in old), seconds)
-        self.later(seconds, lambda: [self.remove(number) for number in old & self.nodes.keys()])
+
+        def remove_old() -> None:
+            for number in old & self.nodes.keys():
+                self.remove(number)
+
+        self.later(seconds, remove_old)
 
     def connect(self, edges: Iterable[tuple[int, int]]) -> None:
         for source, sink in edges:

@@ -4,6 +4,7 @@ Pure data. How a node sounds is in ``graph.py``; what a predictor does is in ``p
 """
 
 import difflib
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from neurig.session import MODES
 Value = float | int | str
 
 FILE, NUMBER, INTEGER, TOGGLE, CHOICE = "file", "number", "integer", "toggle", "choice"
+
+KNOB = "the model's own knob"
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, str):
         return repr(value[:60])
     if isinstance(value, (int, float)):
-        return f"{value:g}" if abs(value) < 1e15 else f"{float(value):.3g}" if abs(value) < 1e300 else "so large a number"
+        return "so large a number" if 1e300 < abs(value) < math.inf else f"{float(value):g}"
     return f"a {type(value).__name__}"
 
 
@@ -157,8 +160,8 @@ _DECLARED = (
 
 TYPES: dict[str, NodeType] = {declared.name: declared for declared in _DECLARED}
 
-RESERVED = frozenset("new free connect disconnect chain map unmap save load list ping subscribe unsubscribe quit done "
-                     "error".split())
+RESERVED = frozenset(["new", "free", "connect", "disconnect", "chain", "map", "unmap", "save", "load", "list", "ping",
+                      "subscribe", "unsubscribe", "quit", "done", "error"])
 """Words that stand right after the rig's root, and so cannot name a node."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -193,8 +196,8 @@ def hint(word: Any, known: Any) -> str:
 def describe() -> str:
     """All types and their parameters, for people to read: ``examples/nodes.md``."""
     lines = ["# The nodes of a rig", "",
-             "Made with `/rig/new name type`; each parameter is set with `/rig/name/parameter value [ms]`, and asked for "
-             "without a value.", ""]
+             "Made with `/rig/new name type`; each parameter is set with `/rig/name/parameter value [ms]`, and asked "
+             "for without a value.", ""]
     for type_ in TYPES.values():
         lines += [f"## {type_.name}", "", f"{type_.text[0].upper()}{type_.text[1:]}.", "",
                   "| parameter | | range | default |", "|---|---|---|---|"]
@@ -210,8 +213,8 @@ def describe() -> str:
 
 def knob(name: str, default: float, low: float, high: float) -> Param:
     """A model's own knob, as a parameter of the amp that plays it."""
-    return Param(re.sub(r"[^A-Za-z0-9_-]", "_", name).lower() or "knob", NUMBER, float(default), float(low), float(high),
-                 text="the model's own knob")
+    word = re.sub(r"[^A-Za-z0-9_-]", "_", name).lower() or "knob"
+    return Param(word, NUMBER, float(default), float(low), float(high), text=KNOB)
 
 
 if __name__ == "__main__":  # python -m neurig.rig.nodes > examples/nodes.md

@@ -53,8 +53,8 @@ class OscPort(Dispatcher):
         self._transport.close()
 
     def call_handlers_for_packet(self, data: bytes, client_address: Client) -> list[Any]:
-        """python-osc's server gives each packet here. Its own dispatcher would sleep until a bundle's time has come, and
-        pass over what is not OSC."""
+        """python-osc's server gives each packet here. Its own dispatcher would sleep until a bundle's time has come,
+        and pass over what is not OSC."""
         try:
             timed = [(message.time, message.message.address, list(message.message.params))
                      for message in OscPacket(data).messages]

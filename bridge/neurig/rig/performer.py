@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import neurig
 from neurig.rig.errors import RigError
@@ -16,7 +17,7 @@ class Performer:
     :ivar dimension: of its model; 0 without one
     """
 
-    def __init__(self, values: dict[str, Value], play: Callable[[Event], None]) -> None:
+    def __init__(self, values: dict[str, Any], play: Callable[[Event], None]) -> None:
         """:param values: of the node's parameters, which stay the node's
         :param play: is called with each frame when it is due
         """
@@ -26,6 +27,7 @@ class Performer:
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._asked = 0
+        self._closed = False
 
     async def load(self, path: str) -> None:
         """Goes on with another model.
@@ -40,6 +42,8 @@ class Performer:
             raise RigError("bad_file", str(problem)) from None
         if asked != self._asked:
             raise RigError("failed", "another model was asked for before this one was read")
+        if self._closed:
+            raise RigError("not_found", "the node has been freed meanwhile")
         self.use(predictor)
 
     def use(self, predictor: "neurig.Predictor") -> None:
@@ -90,6 +94,7 @@ class Performer:
             self._schedule()
 
     def close(self) -> None:
+        self._closed = True
         self._session = None
         self._schedule()
 

@@ -11,7 +11,7 @@ from itertools import count, pairwise
 from typing import Any
 
 from neurig.rig.errors import RigError
-from neurig.rig.nodes import FILE, NodeType, Param, Value, check_name, find_type, hint
+from neurig.rig.nodes import FILE, INTEGER, KNOB, NUMBER, NodeType, Param, Value, check_name, find_type, hint
 
 FORMAT = "neurig-rig"
 VERSION = 1
@@ -44,10 +44,13 @@ class Node:
                                       f"it has {', '.join(params)}")
         return params[name]
 
-    def fit_knobs(self, knobs: Iterable[Param]) -> None:
-        """Takes over the knobs of a model that was just loaded. Values of equal names stay."""
+    def fit_knobs(self, knobs: Iterable[tuple[str, float, float, float]]) -> None:
+        """Takes over the knobs of a model that was just loaded. Values of equal names stay.
+
+        :param knobs: of each its name, default, low and high
+        """
         own = {param.name for param in self.type.params}
-        fresh = {param.name: param for param in knobs if param.name not in own}
+        fresh = {knob[0]: Param(knob[0], NUMBER, *knob[1:], text=KNOB) for knob in knobs if knob[0] not in own}
         for name in self.knobs.keys() - fresh.keys():
             self.values.pop(name, None)
         self.knobs = fresh
@@ -105,7 +108,7 @@ class Rig:
         node = Node(name, type_, {param.name: param.default for param in type_.params})
         for key, value in values.items():
             if key not in node.values and type_.name == "amp" and values.get("model"):
-                node.values[key] = Param(key, "number", 0.5).check(value)
+                node.values[key] = Param(key, NUMBER, 0.5).check(value)
             else:
                 node.values[key] = node.param(key).check(value)
         return node
@@ -163,6 +166,10 @@ class Rig:
             raise RigError("bad_request", "a chain has at least two nodes")
         return self.check_connections((a, b, 1) for a, b in pairwise(names))
 
+    def edges(self, links: Iterable[Connection]) -> list[tuple[int, int]]:
+        """Connections as the audio process knows them."""
+        return [(self.nodes[source].id, self.nodes[sink].id) for source, sink, _ in links]
+
     def connect(self, links: Iterable[Connection]) -> None:
         self.connections |= dict.fromkeys(links)
 
@@ -182,8 +189,8 @@ class Rig:
     def map(self, predictor: Any, index: Any, node: Any, param: str, low: Any = None, high: Any = None) -> Map:
         """Lets a predictor's value number ``index`` (counted from 1) move a parameter."""
         if self.node(predictor).type.name != "predictor":
-            raise RigError("bad_value", f"{predictor} is no predictor but a node of type {self.node(predictor).type.name}")
-        index = Param("index", "integer", 1, 1, 1024).check(index)
+            raise RigError("bad_value", f"{predictor} is no predictor: its type is {self.node(predictor).type.name}")
+        index = Param("index", INTEGER, 1, 1, 1024).check(index)
         declared = self.node(node).param(param)
         if not declared.is_number or self.node(node).type.name in ("predictor", "recorder"):
             raise RigError("bad_value", f"{node}/{param} is nothing that a predictor can move")
@@ -220,12 +227,12 @@ class Rig:
             if not isinstance(content, dict) or content.get("format") != FORMAT:
                 raise RigError("bad_file", "it is not a saved rig")
             if content["version"] != VERSION:
-                raise RigError("bad_file", f"it is of version {content['version']}; this neurig reads version {VERSION}")
+                raise RigError("bad_file", f"its version is {content['version']}; this neurig reads {VERSION}")
             rig = cls()
             for entry in content["nodes"]:
                 rig.add(rig.make(entry["name"], entry["type"], entry["params"]))
                 names = entry.get("knobs", [])
-                rig.nodes[entry["name"]].knobs = {name: Param(name, "number", 0.5) for name in names}
+                rig.nodes[entry["name"]].knobs = {name: Param(name, NUMBER, 0.5, text=KNOB) for name in names}
             rig.connect(rig.check_connections(tuple(link) for link in content["connections"]))
             for entry in content["maps"]:
                 rig.map(*(entry[key] for key in ("predictor", "index", "node", "param", "low", "high")))

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -58,7 +58,7 @@ class Supervisor:
     :ivar restarts: how often the audio process was brought back
     """
 
-    def __init__(self, audio: Audio, restore: Callable[[], Awaitable[None]],
+    def __init__(self, audio: Audio, restore: Callable[[], Coroutine[Any, Any, None]],
                  event: Callable[[dict[str, Any]], None]) -> None:
         """:param restore: builds the rig in a new audio process
         :param event: is told what the audio process says unasked
@@ -117,6 +117,21 @@ class Supervisor:
             return await answer
         finally:
             self._answers.pop(number, None)
+
+    async def sure(self, do: str, **message: Any) -> dict[str, Any]:
+        """Asks; once more where the process ended meanwhile and was brought back without what was asked.
+
+        :raises RigError: where it was refused, or the process keeps ending
+        """
+        await self.wait_up()
+        try:
+            return await self.ask(do, **message)
+        except AudioGone:
+            await self.wait_up()
+        try:
+            return await self.ask(do, **message)
+        except AudioGone:
+            raise RigError("failed", "the audio process ended while it did this, twice") from None
 
     # -- keeping it alive
 
