@@ -154,7 +154,8 @@ class Instance:
     @property
     def slim(self) -> float:
         """Which size of a model that comes in several (``model.sizes``) runs: 0 the slimmest … 1 the largest, where it
-        begins. May be set while playing: the sizes crossfade within 20 ms. Without effect on models of one size."""
+        begins. May be set while playing: another size listens in for as long as it remembers, at most 0.2 s, then takes
+        over with a crossfade of 20 ms. Without effect on models of one size."""
         return lib.neurig_instance_slim(self._handle)
 
     @slim.setter

@@ -127,10 +127,18 @@ Instance::Instance(std::shared_ptr<const Model> model, double rate, int quality)
     if (auto other = amp->at_rate(rate)) amp = other;
     else converter_ = std::make_unique<RateConverter>(rate, amp->rate, quality, silent_output(*amp, knobs_));
   }
-  for (const AmpModel::Size &size : amp->slimmer) sizes_.push_back({size.below, size.model, State(size.model->silent)});
-  sizes_.push_back({HUGE_VAL, amp, State(amp->silent)});
-  current_ = size_for(slim_);
+  for (const AmpModel::Size &size : amp->slimmer) add_size(size.below, size.model, rate);
+  add_size(HUGE_VAL, amp, rate);
+  current_ = coming_ = size_for(slim_);
   fade_length_ = std::max(1, int(0.02 * (amp->rate > 0 ? amp->rate : rate)));
+}
+
+void Instance::add_size(double below, std::shared_ptr<const AmpModel> model, double host_rate) {
+  const double most = 0.2 * (model->rate > 0 ? model->rate : host_rate);
+  const auto memory = model->info.find("receptive_field");
+  const bool known = memory != model->info.end() && memory->is_number();
+  State state(model->silent);
+  sizes_.push_back({below, std::move(model), std::move(state), int(known ? std::min(memory->get<double>(), most) : most)});
 }
 
 void Instance::process(const float *in, float *out, int n) {
@@ -144,29 +152,32 @@ void Instance::process(const float *in, float *out, int n) {
   }
 }
 
-// At the model's rate.
+// At the model's rate. A size that is to be heard listens in first: what it makes of a signal that seems to begin in the
+// middle of a note would be heard as a click.
 void Instance::run(const float *in, float *out, int n) {
   started_ = true;
-  float leaving[kBlock];
-  if (fade_) sizes_[leaving_].model->process(sizes_[leaving_].state, knobs_.data(), in, leaving, n);
+  if (!fade_ && size_for(slim_) != coming_) {
+    coming_ = size_for(slim_);
+    listen_ = sizes_[coming_].listens;
+    if (coming_ != current_) sizes_[coming_].state.copy(sizes_[coming_].model->silent);
+  }
+  float coming[kBlock];
+  if (coming_ != current_) sizes_[coming_].model->process(sizes_[coming_].state, knobs_.data(), in, coming, n);
   sizes_[current_].model->process(sizes_[current_].state, knobs_.data(), in, out, n);
-  for (int i = 0; i < n && fade_; i++, fade_--) {
-    const float t = float(fade_) / float(fade_length_);
-    out[i] += t * t * (3 - 2 * t) * (leaving[i] - out[i]);
+  if (coming_ == current_) return;
+  for (int i = std::min(n, listen_); i < n; i++) {
+    fade_ = std::min(fade_ + 1, fade_length_);
+    const float t = float(fade_length_ - fade_) / float(fade_length_);
+    out[i] = coming[i] + t * t * (3 - 2 * t) * (out[i] - coming[i]);
   }
-  // While one crossfade is under way the next waits for its end.
-  if (!fade_ && size_for(slim_) != current_) {
-    leaving_ = current_;
-    current_ = size_for(slim_);
-    sizes_[current_].state.copy(sizes_[current_].model->silent);
-    fade_ = fade_length_;
-  }
+  listen_ -= std::min(n, listen_);
+  if (fade_ == fade_length_) current_ = coming_, fade_ = 0;
 }
 
 void Instance::reset() {
   started_ = false;
   fade_ = 0;
-  current_ = size_for(slim_);
+  current_ = coming_ = size_for(slim_);
   sizes_[current_].state.copy(sizes_[current_].model->silent);
   if (converter_) converter_->reset();
 }
@@ -180,7 +191,7 @@ size_t Instance::size_for(float slim) const {
 void Instance::set_slim(float size) {
   if (!std::isfinite(size)) return;
   slim_ = std::min(std::max(size, 0.f), 1.f);
-  if (!started_) current_ = size_for(slim_);  // nothing to fade from
+  if (!started_) current_ = coming_ = size_for(slim_);  // nothing to fade from
 }
 
 void Instance::set_param(int index, float value) {

@@ -59,16 +59,18 @@ class Instance {
     double below;
     std::shared_ptr<const AmpModel> model;
     State state;
+    int listens;  // samples that it hears before it is heard: as many as it remembers, within limits
   };
   std::vector<Size> sizes_;
   Levels levels_;
-  size_t current_ = 0, leaving_ = 0;
+  size_t current_ = 0, coming_ = 0;  // what is heard, and what is about to take its place
   float slim_ = 1;
   bool started_ = false;
-  int fade_ = 0, fade_length_ = 1;  // samples left of the crossfade from `leaving_`, of how many; at the model's rate
+  int listen_ = 0, fade_ = 0, fade_length_ = 1;  // samples left to listen; done of the crossfade, of how many; at the model's rate
   std::vector<float> knobs_;
   std::unique_ptr<RateConverter> converter_;
   size_t size_for(float slim) const;
+  void add_size(double below, std::shared_ptr<const AmpModel> model, double host_rate);
   void run(const float *in, float *out, int n);
 };
 

@@ -76,8 +76,9 @@ int neurig_instance_latency(const neurig_instance *instance);
 /* [real time] One of the model's own knobs, 0..1. */
 void neurig_instance_set_param(neurig_instance *instance, int index, float value);
 float neurig_instance_param(const neurig_instance *instance, int index);
-/* [real time] Which of a slimmable model's sizes runs: 0 the slimmest … 1 the largest (default), with a crossfade of
- * 20 ms. Without effect on models of one size. */
+/* [real time] Which of a slimmable model's sizes runs: 0 the slimmest … 1 the largest (default). Once the instance has
+ * processed, another size first listens in, unheard, for as long as it remembers (at most 0.2 s), then takes over with a
+ * crossfade of 20 ms; until then both run. Without effect on models of one size. */
 void neurig_instance_set_slim(neurig_instance *instance, float size);
 float neurig_instance_slim(const neurig_instance *instance);
 neurig_model *neurig_instance_model(const neurig_instance *instance); /* [real time] borrowed, not retained */
