@@ -21,6 +21,7 @@ class ConvNet : public Net {
     int64_t expected = 0;
     for (const int dilation : dilations) {
       blocks_.push_back({Conv(width, channels, 2, dilation, groups, !batchnorm, "config"), {}});
+      cost += blocks_.back().conv.size() + kLayerCost;
       expected += blocks_.back().conv.weights() + (batchnorm ? 4 * channels + 1 : 0);
       width = channels;
       memory += dilation;
@@ -29,6 +30,7 @@ class ConvNet : public Net {
     Layout trial;
     lay_out(trial);
     weights.expect(expected + head_.weights());
+    check_cost(cost += head_.size());
     for (Block &block : blocks_) {
       block.conv.read(weights);
       if (batchnorm) fold_batchnorm(block.conv, weights);

@@ -99,7 +99,8 @@ class GatedWaveNet : public AmpModel {
     const int64_t macs = c + int64_t(count) * (int64_t(kernel_) * c * rows_ + int64_t(c) * c + c);
     info["macs"] = macs;
     info["weights"] = macs + c + int64_t(count) * (rows_ + c) + 1;
-    prewarm(layout.zeros(), std::min<int64_t>(receptive_field, int64_t(2e9) / macs));
+    cost = macs + kLayerCost * count;
+    prewarm(layout.zeros(), receptive_field);
   }
 
   void process(State &state, const float *, const float *in, float *out, int n) const override {

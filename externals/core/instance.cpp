@@ -49,9 +49,8 @@ float silent_output(const AmpModel &model, const std::vector<float> &knobs) {
 
 }  // namespace
 
-RateConverter::RateConverter(double host, double model, int quality, float silence)
-    : up_(resampler(host, model, kSpeexQuality[quality])), down_(resampler(model, host, kSpeexQuality[quality])),
-      silence_(silence) {
+RateConverter::RateConverter(double host, double model, int quality)
+    : up_(resampler(host, model, kSpeexQuality[quality])), down_(resampler(model, host, kSpeexQuality[quality])) {
   // How far the output can lag behind: over one period of the two rates' ratio, fed sample by sample.
   const int64_t a = std::lround(host), b = std::lround(model), period = std::min<int64_t>(a / std::gcd(a, b), 1 << 15);
   const float zero = 0;
@@ -67,7 +66,6 @@ RateConverter::RateConverter(double host, double model, int quality, float silen
   size_t size = 1;
   while (size < size_t(latency_) + 4 * kBlock) size *= 2;
   queue_.assign(size, 0.f);
-  reset();
 }
 
 RateConverter::~RateConverter() {
@@ -76,7 +74,7 @@ RateConverter::~RateConverter() {
 }
 
 // As after silence for ever: pushes some through, for longer than the filters remember.
-void RateConverter::reset() {
+void RateConverter::reset(float silence) {
   for (SpeexResamplerState *r : {up_, down_}) {
     speex_resampler_reset_mem(r);
     speex_resampler_skip_zeros(r);
@@ -85,7 +83,7 @@ void RateConverter::reset() {
   const float nothing[kBlock] = {};
   size_t pushed = 0;
   for (; pushed < size_t(3 * latency_); pushed += kBlock)
-    push(nothing, kBlock, [this](const float *, float *out, int n) { std::fill_n(out, n, silence_); });
+    push(nothing, kBlock, [silence](const float *, float *out, int n) { std::fill_n(out, n, silence); });
   read_ = pushed - size_t(latency_);
 }
 
@@ -125,20 +123,20 @@ Instance::Instance(std::shared_ptr<const Model> model, double rate, int quality)
   levels_ = amp->levels;
   if (amp->rate > 0 && std::lround(rate) != std::lround(amp->rate)) {
     if (auto other = amp->at_rate(rate)) amp = other;
-    else converter_ = std::make_unique<RateConverter>(rate, amp->rate, quality, silent_output(*amp, knobs_));
+    else converter_ = std::make_unique<RateConverter>(rate, amp->rate, quality);
   }
   for (const AmpModel::Size &size : amp->slimmer) add_size(size.below, size.model, rate);
   add_size(HUGE_VAL, amp, rate);
-  current_ = coming_ = size_for(slim_);
   fade_length_ = std::max(1, int(0.02 * (amp->rate > 0 ? amp->rate : rate)));
+  reset();
 }
 
 void Instance::add_size(double below, std::shared_ptr<const AmpModel> model, double host_rate) {
   const double most = 0.2 * (model->rate > 0 ? model->rate : host_rate);
   const auto memory = model->info.find("receptive_field");
   const bool known = memory != model->info.end() && memory->is_number();
-  State state(model->silent);
-  sizes_.push_back({below, std::move(model), std::move(state), int(known ? std::min(memory->get<double>(), most) : most)});
+  const int listens = int(known ? std::min(memory->get<double>(), most) : most);
+  sizes_.push_back({below, model, State(model->silent), silent_output(*model, knobs_), listens});
 }
 
 void Instance::process(const float *in, float *out, int n) {
@@ -152,8 +150,8 @@ void Instance::process(const float *in, float *out, int n) {
   }
 }
 
-// At the model's rate. A size that is to be heard listens in first: what it makes of a signal that seems to begin in the
-// middle of a note would be heard as a click.
+// At the model's rate. A size that is to be heard listens in first: what it makes of a signal that seems to begin in
+// the middle of a note would be heard as a click.
 void Instance::run(const float *in, float *out, int n) {
   started_ = true;
   if (!fade_ && size_for(slim_) != coming_) {
@@ -179,7 +177,7 @@ void Instance::reset() {
   fade_ = 0;
   current_ = coming_ = size_for(slim_);
   sizes_[current_].state.copy(sizes_[current_].model->silent);
-  if (converter_) converter_->reset();
+  if (converter_) converter_->reset(sizes_[current_].silence);
 }
 
 size_t Instance::size_for(float slim) const {
@@ -191,7 +189,7 @@ size_t Instance::size_for(float slim) const {
 void Instance::set_slim(float size) {
   if (!std::isfinite(size)) return;
   slim_ = std::min(std::max(size, 0.f), 1.f);
-  if (!started_) current_ = coming_ = size_for(slim_);  // nothing to fade from
+  if (!started_ && size_for(slim_) != current_) reset();  // nothing to fade from
 }
 
 void Instance::set_param(int index, float value) {

@@ -21,19 +21,17 @@ class FlushToZero {
 // never empty, whose length is the latency.
 class RateConverter {
  public:
-  // `silence`: what the model gives for silence
-  RateConverter(double host, double model, int quality, float silence);
+  RateConverter(double host, double model, int quality);  // to be reset before it is used
   ~RateConverter();
   RateConverter(const RateConverter &) = delete;
   int latency() const { return latency_; }
-  void reset();  // [real time]
+  void reset(float silence);  // [real time] `silence`: what the model gives for silence
   // [real time] `run(in, out, n)` processes n ≤ kBlock samples at the model's rate
   template <class Run> void process(const float *in, float *out, int n, Run run);
 
  private:
   SpeexResamplerState *up_ = nullptr, *down_ = nullptr;
   int latency_ = 0;
-  float silence_;
   std::vector<float> queue_;  // ring of finished samples
   size_t read_ = 0, write_ = 0;
   template <class Run> void push(const float *in, int n, Run run);
@@ -59,6 +57,7 @@ class Instance {
     double below;
     std::shared_ptr<const AmpModel> model;
     State state;
+    float silence;  // what it gives for silence
     int listens;  // samples that it hears before it is heard: as many as it remembers, within limits
   };
   std::vector<Size> sizes_;
@@ -66,7 +65,8 @@ class Instance {
   size_t current_ = 0, coming_ = 0;  // what is heard, and what is about to take its place
   float slim_ = 1;
   bool started_ = false;
-  int listen_ = 0, fade_ = 0, fade_length_ = 1;  // samples left to listen; done of the crossfade, of how many; at the model's rate
+  // At the model's rate: samples left to listen; done of the crossfade, and of how many.
+  int listen_ = 0, fade_ = 0, fade_length_ = 1;
   std::vector<float> knobs_;
   std::unique_ptr<RateConverter> converter_;
   size_t size_for(float slim) const;

@@ -6,13 +6,17 @@
 namespace neurig {
 namespace {
 
+constexpr int64_t kMaxTaps = kMaxStateFloats / 8;
+const std::string kTooLong = "the impulse response is longer than " + std::to_string(kMaxTaps) + " samples";
+
 class Filter : public AmpModel {
  public:
   Filter(std::vector<float> taps, float bias, double model_rate) : taps_(std::move(taps)), convolver_(taps_, bias) {
     rate = model_rate;
     info["receptive_field"] = taps_.size();
     info["macs"] = taps_.size();
-    prewarm(convolver_.zeros(), bias != 0 ? int64_t(taps_.size()) : 0);
+    cost = int64_t(taps_.size());
+    prewarm(convolver_.zeros(), 0);  // of silence nothing is kept
   }
   void process(State &state, const float *, const float *in, float *out, int n) const override {
     convolver_.process(state, in, out, n);
@@ -30,13 +34,12 @@ class ImpulseResponse : public Filter {
  public:
   using Filter::Filter;
   std::shared_ptr<const AmpModel> at_rate(double host) const override {
+    if (double(taps_.size()) * host > double(kMaxTaps) * rate) throw Error(kTooLong);
     std::vector<float> taps = resampled(taps_.data(), int64_t(taps_.size()), rate, host);
     for (float &tap : taps) tap *= float(rate / host);
     return std::make_shared<ImpulseResponse>(std::move(taps), 0.f, host);
   }
 };
-
-constexpr int64_t kMaxTaps = kMaxStateFloats / 8;
 
 }  // namespace
 
@@ -54,7 +57,7 @@ std::shared_ptr<AmpModel> read_linear(const Json &file) {
 
 std::shared_ptr<AmpModel> impulse_response(const float *samples, int64_t frames, double rate) {
   if (frames < 1) throw Error("the impulse response is empty");
-  if (frames > kMaxTaps) throw Error("the impulse response is longer than " + std::to_string(kMaxTaps) + " samples");
+  if (frames > kMaxTaps) throw Error(kTooLong);
   if (!(rate >= 1000 && rate <= 1e6)) throw Error("the impulse response's sample rate is out of range");
   for (int64_t i = 0; i < frames; i++)
     if (!std::isfinite(samples[i])) throw Error("sample " + std::to_string(i) + " of the impulse response is not finite");

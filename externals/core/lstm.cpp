@@ -29,6 +29,7 @@ class Lstm : public Net {
     head_bias_ = weights.next();
     memory = -1;
     macs += units;
+    cost = macs + kLayerCost * count;
   }
 
   void lay_out(Layout &layout) override {

@@ -22,9 +22,13 @@ struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// What a file may ask of us, whatever it says: larger is refused before anything is allocated.
+// What a file may ask of us, whatever it says: larger is refused before anything is allocated. Reading one takes at most
+// 512 MiB, and what comes of it at most 64 MiB, in all its sizes together, and as much again for each stream.
 constexpr int64_t kMaxFileBytes = 16 << 20;
+constexpr int64_t kMaxParts = 2 << 20;  // strings, lists and objects
+constexpr int64_t kMaxDepth = 64;       // of lists and objects within each other
 constexpr int64_t kMaxStateFloats = 16 << 20;
+constexpr int64_t kMaxCost = 16 << 20;  // of a sample (AmpModel::cost); as floats these are 64 MiB, too
 constexpr int64_t kMaxLayers = 1024;
 constexpr int64_t kMaxChannels = 1024;
 
@@ -110,6 +114,9 @@ class AmpModel : public Model {
  public:
   // One channel's state after silence for ever: the same for every stream, made once when the model is read.
   State silent;
+  // The work for a sample: multiply-adds as they are computed, with the zeros between groups, and kLayerCost for each
+  // layer. Matrices are no larger than that.
+  int64_t cost = 1;
   // [real time] n ≤ kBlock frames; in and out may be the same memory. `knobs`: one value per param.
   virtual void process(State &state, const float *knobs, const float *in, float *out, int n) const = 0;
   // This model made for another rate, where that is better than converting the signal; else nothing.
@@ -123,13 +130,18 @@ class AmpModel : public Model {
   Levels levels;
 
  protected:
-  // Fills in `silent` from a fresh state by `samples` of silence.
-  void prewarm(State fresh, int64_t samples);
+  // Fills in `silent` from a fresh state by `samples` of silence; by fewer where they would take seconds, which a model
+  // that is one of several sizes must share.
+  void prewarm(State fresh, int64_t samples, int sizes = 1);
 };
+
+constexpr int64_t kLayerCost = 500;
+// Refuses what no computer runs in time.
+void check_cost(int64_t cost);
 
 // Readers, one per family; each throws Error.
 std::shared_ptr<Model> read_model(const char *text, size_t length);
-std::shared_ptr<AmpModel> read_nam(const Json &file);
+std::shared_ptr<AmpModel> read_nam(const Json &file, int sizes = 1);  // one of so many sizes of an amp
 std::shared_ptr<AmpModel> read_linear(const Json &file);
 std::shared_ptr<Model> read_mdrnn(const Json &file);
 std::shared_ptr<AmpModel> read_rtneural(const Json &file);

@@ -10,8 +10,9 @@ namespace {
 // A network as an amp: its first input is the signal, any further ones are knobs; its first output is heard.
 class NetAmp : public AmpModel {
  public:
-  NetAmp(std::unique_ptr<Net> net, double model_rate) : net_(std::move(net)) {
+  NetAmp(std::unique_ptr<Net> net, double model_rate, int sizes) : net_(std::move(net)) {
     rate = model_rate;
+    cost = net_->cost;
     for (int i = 1; i < net_->inputs; i++) params.push_back({"input " + std::to_string(i + 1)});
     Layout layout;
     in_ = layout.rows(net_->inputs), out_ = layout.rows(net_->outputs);
@@ -21,9 +22,8 @@ class NetAmp : public AmpModel {
     info["macs"] = net_->macs;
     info["receptive_field"] = nullptr;  // where it remembers for ever
     if (net_->memory >= 0) info["receptive_field"] = net_->memory + 1;
-    // A recurrent network takes half a second, as NAM's own engine does; a huge one less, so that loading ends.
-    const int64_t limit = int64_t(2e9) / std::max<int64_t>(net_->macs, 1);
-    prewarm(std::move(fresh), net_->memory >= 0 ? net_->memory + 1 : std::min(int64_t(rate / 2), limit));
+    // A recurrent network takes half a second, as NAM's own engine does.
+    prewarm(std::move(fresh), net_->memory >= 0 ? net_->memory + 1 : int64_t(rate / 2), sizes);
   }
 
   void process(State &state, const float *knobs, const float *in, float *out, int n) const override {
@@ -62,6 +62,20 @@ std::vector<std::vector<int>> allowed_channels(const Json &config) {
   return allowed;
 }
 
+// The sizes of an amp may together take what a single model may.
+class Together {
+ public:
+  std::shared_ptr<AmpModel> with(std::shared_ptr<AmpModel> model) {
+    check_cost(cost_ += model->cost);
+    layout_.take(int64_t(model->silent.data.size()));
+    return model;
+  }
+
+ private:
+  int64_t cost_ = 0;
+  Layout layout_;
+};
+
 std::shared_ptr<AmpModel> read_slimmable(const Json &file, double rate) {
   const Json &config = field(file, "config", "the file");
   const Weights weights(file);
@@ -71,14 +85,17 @@ std::shared_ptr<AmpModel> read_slimmable(const Json &file, double rate) {
     for (size_t i = 1; i < list.size(); i++) bounds.push_back(double(i) / double(list.size()));
   std::sort(bounds.begin(), bounds.end());
   bounds.erase(std::unique(bounds.begin(), bounds.end()), bounds.end());
-  if (bounds.size() > 64) throw Error("the model has more than 64 sizes");
+  if (bounds.size() >= 64) throw Error("the model has more than 64 sizes");
+  const int sizes = int(bounds.size()) + 1;
+  if (weights.size() * sizes > 4 * kMaxCost) throw Error("the model is too large for its " + std::to_string(sizes) + " sizes");
 
+  Together together;
   const auto at = [&](double size) {
     std::vector<int> channels;
     for (const auto &list : allowed) channels.push_back(list[std::min(size_t(size * double(list.size())), list.size() - 1)]);
-    return std::make_shared<NetAmp>(read_wavenet(config, weights, channels), rate);
+    return together.with(std::make_shared<NetAmp>(read_wavenet(config, weights, channels), rate, sizes));
   };
-  auto amp = std::make_shared<NetAmp>(read_wavenet(config, weights), rate);
+  auto amp = together.with(std::make_shared<NetAmp>(read_wavenet(config, weights), rate, sizes));
   double low = 0;
   for (const double bound : bounds) {
     amp->slimmer.push_back({bound, at((low + bound) / 2)});
@@ -91,6 +108,7 @@ std::shared_ptr<AmpModel> read_container(const Json &file) {
   const Json &list = field(field(file, "config", "the file"), "submodels", "config");
   if (!list.is_array() || list.empty() || list.size() > 64) throw Error("config.submodels must be a list of 1 to 64 models");
   std::vector<AmpModel::Size> sizes;
+  Together together;
   for (const Json &entry : list) {
     const std::string where = "config.submodels[" + std::to_string(sizes.size()) + "]";
     const double below = number(entry, "max_value", where, 0, 1e6);
@@ -98,7 +116,7 @@ std::shared_ptr<AmpModel> read_container(const Json &file) {
     const Json &inner = field(entry, "model", where);
     if (text(inner, "architecture", where + ".model") == "SlimmableContainer") throw Error(where + ".model is a container itself");
     try {
-      sizes.push_back({below, read_nam(inner)});
+      sizes.push_back({below, together.with(read_nam(inner, int(list.size())))});
     } catch (const Error &error) {
       throw Error("in " + where + ": " + error.what());
     }
@@ -124,14 +142,14 @@ std::unique_ptr<Net> read_net(const Json &file) {
   return read_lstm(config, Weights(file));
 }
 
-std::shared_ptr<AmpModel> read_nam(const Json &file) {
+std::shared_ptr<AmpModel> read_nam(const Json &file, int sizes) {
   const std::string architecture = text(file, "architecture", "the file");
   const double rate = rate_of(file);
   std::shared_ptr<AmpModel> amp;
   if (architecture == "SlimmableContainer") amp = read_container(file);
-  else if (architecture == "WaveNet") amp = read_slimmable(file, rate);
+  else if (architecture == "WaveNet" && sizes == 1) amp = read_slimmable(file, rate);
   else if (architecture == "Linear") amp = read_linear(file), amp->rate = rate;
-  else amp = std::make_shared<NetAmp>(read_net(file), rate);
+  else amp = std::make_shared<NetAmp>(read_net(file), rate, sizes);
   if (file.contains("weights") && !file["weights"].empty()) amp->info["weights"] = file["weights"].size();
   if (!amp->slimmer.empty()) amp->info["sizes"] = amp->slimmer.size() + 1;
   return amp;

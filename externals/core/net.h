@@ -17,6 +17,7 @@ class Conv {
   Conv(int inputs, int outputs, int kernel, int dilation, int groups, bool bias, const std::string &where);
   int64_t weights() const { return macs() + (has_bias ? outputs : 0); }
   int64_t macs() const { return int64_t(outputs) * inputs / groups * kernel; }
+  int64_t size() const { return int64_t(outputs) * inputs * kernel; }  // with the zeros between groups
   int64_t look() const { return int64_t(kernel - 1) * dilation; }
   void read(Weights &weights);  // [out][in / groups][tap], then the bias
   // Makes the outputs also take `mixin`'s inputs, so that one pass computes both.
@@ -44,6 +45,7 @@ class Film {
   bool active() const { return channels_ > 0; }
   int64_t weights() const { return active() ? map_.weights() : 0; }
   int64_t macs() const { return active() ? map_.macs() : 0; }
+  int64_t size() const { return active() ? map_.size() : 0; }
   int rows() const { return active() ? map_.outputs : 0; }
   void read(Weights &weights) {
     if (active()) map_.read(weights);
@@ -70,6 +72,7 @@ class Net {
   int inputs = 1, outputs = 1;
   int64_t memory = 0;  // samples of the past that reach the output; unlimited where negative
   int64_t macs = 0;    // multiply-adds per sample
+  int64_t cost = 0;    // as of an AmpModel
   virtual void lay_out(Layout &layout) = 0;
   // What in a fresh state is not zero.
   virtual void start(State &) const {}

@@ -6,6 +6,27 @@
 namespace neurig {
 namespace {
 
+// Before anything is made of it: so much text could become forty times as much memory, or exhaust the stack.
+void check_parts(const char *text, size_t length) {
+  int64_t parts = 0, depth = 0;
+  bool quoted = false;
+  for (size_t i = 0; i < length; i++) {
+    const char c = text[i];
+    if (quoted) {
+      if (c == '\\') i++;
+      quoted = c != '"';
+    } else if (c == '"' || c == '[' || c == '{') {
+      parts++;
+      quoted = c == '"';
+      depth += !quoted;
+      if (depth > kMaxDepth) throw Error("its lists are nested more than " + std::to_string(kMaxDepth) + " deep");
+    } else if (c == ']' || c == '}') {
+      depth--;
+    }
+  }
+  if (parts > kMaxParts) throw Error("it has more than " + std::to_string(kMaxParts >> 20) + " million parts");
+}
+
 // NaN and Infinity are not JSON, but Python writes them: say what is wrong rather than "syntax error".
 std::string parse_error(const char *text, size_t length, const Json::parse_error &error) {
   const std::string all(text, length);
@@ -34,8 +55,8 @@ std::shared_ptr<AmpModel> read_amp(const Json &file, const char *text, size_t le
 }  // namespace
 
 double rate_of(const Json &file) {
-  const Json metadata = file.value("metadata", Json::object());
-  for (const Json *part : {&file, &metadata})
+  const auto metadata = file.find("metadata");
+  for (const Json *part : {&file, metadata == file.end() ? &file : &*metadata})
     for (const char *name : {"sample_rate", "samplerate"}) {
       if (!part->is_object() || !part->contains(name)) continue;
       Json value = (*part)[name];
@@ -45,8 +66,14 @@ double rate_of(const Json &file) {
   return 48000;
 }
 
-void AmpModel::prewarm(State fresh, int64_t samples) {
+void check_cost(int64_t cost) {
+  if (cost > kMaxCost)
+    throw Error("the model takes more than " + std::to_string(kMaxCost >> 20) + " million multiplications for each sample");
+}
+
+void AmpModel::prewarm(State fresh, int64_t samples, int sizes) {
   const FlushToZero flush;
+  samples = std::min(samples, int64_t(2e9) / cost / sizes);
   float nothing[kBlock] = {}, out[kBlock];
   std::vector<float> knobs;
   for (const Param &p : params) knobs.push_back(p.preset);
@@ -67,8 +94,9 @@ static Levels levels_of(const Json &metadata) {
 }
 
 std::shared_ptr<Model> read_model(const char *text, size_t length) {
-  if (length == 0) throw Error("the file is empty");
+  if (length == 0 || int64_t(length) < 0) throw Error("the file is empty");
   if (int64_t(length) > kMaxFileBytes) throw Error("the file is larger than " + std::to_string(kMaxFileBytes >> 20) + " MiB");
+  check_parts(text, length);
   Json file;
   try {
     file = Json::parse(text, text + length);
@@ -78,7 +106,6 @@ std::shared_ptr<Model> read_model(const char *text, size_t length) {
     throw Error("it holds a number too large to be finite");
   }
   if (!file.is_object()) throw Error("it is JSON, but not a model: no object at the top");
-  const Json metadata = file.value("metadata", Json::object());
   std::shared_ptr<Model> model;
   if (file.contains("architecture")) {
     const std::string architecture = neurig::text(file, "architecture", "the file");
@@ -89,8 +116,9 @@ std::shared_ptr<Model> read_model(const char *text, size_t length) {
   } else {
     model = read_amp(file, text, length);
   }
-  model->info["metadata"] = metadata;
+  Json metadata = file.contains("metadata") ? std::move(file["metadata"]) : Json::object();
   if (auto amp = std::dynamic_pointer_cast<AmpModel>(model)) amp->levels = levels_of(metadata);
+  model->info["metadata"] = std::move(metadata);
   return model;
 }
 

@@ -244,7 +244,7 @@ void self_check(const Json &file, Sequential &model) {
     return model.warn(std::string("its self-check cannot be read: ") + error.what());
   }
   // Of a huge model, the beginning is enough.
-  x.resize(std::min(x.size(), std::max<size_t>(64, size_t(1e9) / size_t(model.macs() + 1))));
+  x.resize(std::min(x.size(), std::max<size_t>(64, size_t(1e9) / size_t(model.cost))));
   const std::vector<float> y = model.response(x);
   double error = 0, energy = 0;
   for (size_t i = 0; i < y.size(); i++) {

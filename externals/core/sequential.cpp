@@ -117,9 +117,15 @@ Sequential::Sequential(int inputs) : inputs_(inputs), channels_(inputs), between
 // What is too large is refused here, before it is allocated.
 void Sequential::count(int64_t macs, int64_t biases) {
   macs_ += macs;
+  cost += macs + kLayerCost;
   weights_ += macs + biases;
   if (weights_ > kMaxStateFloats)
     throw Error("the model has more than " + std::to_string(kMaxStateFloats >> 20) + " million weights");
+}
+
+void Sequential::pointwise(Pointwise op) {
+  cost += kLayerCost + 32 * channels_;
+  between_.back().push_back(std::move(op));
 }
 
 void Sequential::add(std::unique_ptr<Layer> layer, int outs) {
@@ -158,7 +164,7 @@ void Sequential::finish() {
   if (channels_ > 1) warn("it has " + std::to_string(channels_) + " outputs; the first is heard");
   // Half a second for what remembers for ever; less for a huge model, so that loading ends.
   const int64_t samples = receptive_field_ + (recurrent_ ? int64_t(rate / 2) : 0);
-  prewarm(zeros(), std::min(samples, int64_t(2e9) / std::max<int64_t>(macs_, 1)));
+  prewarm(zeros(), samples);
   for (size_t k = 0; k < params.size(); k++) silent.data[size_t(knobs_) + k] = -1;
 }
 

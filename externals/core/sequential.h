@@ -48,7 +48,7 @@ class Sequential : public AmpModel {
   using GateWeight = std::function<float(int row, int gate, int unit)>;
   using GateBias = std::function<float(int gate, int unit)>;
   void recurrent(Cell cell, int units, const GateWeight &weight, const GateBias &bias);
-  void pointwise(Pointwise op) { between_.back().push_back(std::move(op)); }
+  void pointwise(Pointwise op);
   void activation(Activation function) { pointwise({Pointwise::activation, function, {}, {}}); }
 
   bool skip = false;                // the input is added to the output

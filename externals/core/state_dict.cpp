@@ -9,7 +9,7 @@
 namespace neurig {
 namespace {
 
-constexpr int64_t kMaxKernel = 1 << 20;
+constexpr int64_t kMaxKernel = 1 << 20, kMaxNames = 16 * kMaxLayers;
 
 std::vector<int64_t> shape_of(const Json &list, size_t axes, const std::string &where) {
   std::vector<int64_t> shape;
@@ -117,13 +117,28 @@ class ModuleReader {
   }
 };
 
-// The modules of a bare state_dict in the order of the file, which is that of the network.
-std::vector<std::string> modules(const nlohmann::ordered_json &dict) {
+// The names in a state_dict in the order of the file, which is that of the network; Json sorts them.
+std::vector<std::string> names_in_order(const char *text, size_t length, bool inside) {
+  std::vector<std::string> names;
+  std::string outer;
+  const auto note = [&](int depth, Json::parse_event_t event, const Json &key) {
+    if (event != Json::parse_event_t::key) return false;  // nothing is kept
+    if (depth == 1 && inside) outer = key.get<std::string>();
+    if (depth == (inside ? 2 : 1) && (!inside || outer == "state_dict")) names.push_back(key.get<std::string>());
+    return false;
+  };
+  [[maybe_unused]] const Json all = Json::parse(text, text + length, note);
+  if (int64_t(names.size()) > kMaxNames) throw Error("state_dict has more than " + std::to_string(kMaxNames) + " entries");
+  return names;
+}
+
+// The modules of a bare state_dict.
+std::vector<std::string> modules(const std::vector<std::string> &names) {
   std::vector<std::string> found;
   const auto ends_with = [](const std::string &name, const std::string &end) {
     return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
   };
-  for (const auto &[name, value] : dict.items()) {
+  for (const std::string &name : names) {
     const size_t dot = name.rfind('.');
     const std::string prefix = dot == std::string::npos ? "" : name.substr(0, dot + 1),
                       last = name.substr(prefix.size());
@@ -176,8 +191,7 @@ std::shared_ptr<AmpModel> read_state_dict(const Json &file, const char *text_, s
     check_model_data(about, dict);
     skip = about.contains("skip") && integer(about, "skip", "model_data", 0, 1) == 1;
   } else {
-    const auto ordered = nlohmann::ordered_json::parse(text_, text_ + length);
-    order = modules(inside ? ordered["state_dict"] : ordered);
+    order = modules(names_in_order(text_, length, inside));
   }
   if (order.empty()) throw Error("state_dict holds no weights");
   const ModuleReader reader(dict, inside ? "state_dict" : "the file");

@@ -174,6 +174,9 @@ class WaveNet : public Net {
     int64_t expected = 1;
     each_part([&expected](auto &part) { expected += part.weights(); });
     weights.expect(expected);
+    cost = int64_t(layers) * kLayerCost + (condition_net_ ? condition_net_->cost : 0);
+    each_part([this](auto &part) { cost += part.size(); });
+    check_cost(cost);
     each_part([&weights](auto &part) { part.read(weights); });
     head_scale_ = weights.next();
     if (!slim.empty()) slice(slim);
@@ -308,13 +311,21 @@ class WaveNet : public Net {
     post_activation_ = read_activation(field(head, "activation", "config.head"), kMaxChannels, "config.head.activation");
   }
 
+  // What an array of a slimmer model has with so many channels.
+  static int slim_bottleneck(const Array &array, int channels) {
+    return array.has_layer1x1 ? std::max(1, array.bottleneck * channels / array.channels) : channels;
+  }
+  static int slim_head_rows(const Array &array, int channels) {
+    return array.has_head1x1 ? array.head_rows : slim_bottleneck(array, channels);
+  }
+
   // The slimmer model within this one: the first channels of everything.
   void slice(const std::vector<int> &slim) {
     for (size_t a = 0; a < arrays_.size(); a++) {
       Array &array = arrays_[a];
       const bool last = a + 1 == arrays_.size();
       const int channels = slim[a], inputs_here = a ? slim[a - 1] : array.inputs;
-      const int bottleneck = array.has_layer1x1 ? std::max(1, array.bottleneck * channels / array.channels) : channels;
+      const int bottleneck = slim_bottleneck(array, channels);
       array.rechannel.slice(inputs_here, channels);
       for (Layer &layer : array.layers) {
         const int rows = layer.gating == Gating::none ? bottleneck : 2 * bottleneck;
@@ -326,8 +337,8 @@ class WaveNet : public Net {
         for (Film *film : {&layer.conv_pre, &layer.layer1x1_post}) film->slice(channels);
         layer.activation_post.slice(bottleneck);
       }
-      if (!array.has_head1x1) array.head_rows = bottleneck;
-      array.head.slice(array.head_rows, last ? array.head.outputs : slim[a + 1]);
+      array.head_rows = slim_head_rows(array, channels);
+      array.head.slice(array.head_rows, last ? array.head.outputs : slim_head_rows(arrays_[a + 1], slim[a + 1]));
       array.inputs = inputs_here, array.channels = channels, array.bottleneck = bottleneck;
     }
   }

@@ -14,8 +14,8 @@ from torch.nn.functional import elu, log_softmax
 
 DIMENSION, UNITS, LAYERS, MIXTURES, SCALE = 4, 64, 2, 5, 10
 WINDOW, BATCH = 50, 64
-SWEEP = (26, 18, 40)            # frames in which each knob goes from end to end, about
-LEAVE = (0.12, 0.12, 0.08)      # chance, per frame, that a knob at rest sets off
+SWEEP = (26, 20, 36)            # frames in which each knob goes from end to end, about
+LEAVE = (0.10, 0.06, 0.08)      # chance, per frame, that a knob at rest sets off
 STOP, JUMP = 0.012, 0.005       # chance, per frame, that a moving knob stops on its way; that the second knob jumps
 
 
@@ -47,7 +47,7 @@ def performance(frames: int, rng: np.random.Generator) -> np.ndarray:
                     moving[k] = False
         if rng.random() < JUMP:
             x[1], moving[1] = 1 - x[1], False
-        row[:] = (0.07 if moving.any() else 0.2) * math.exp(rng.normal(0, 0.15)), *x
+        row[:] = (0.11 if moving.any() else 0.25) * math.exp(rng.normal(0, 0.15)), *x
     rows[:, 1:] = (rows[:, 1:] + rng.normal(0, 0.003, (frames, 3))).clip(0, 1)      # a hand is never quite steady
     return rows.astype(np.float32)
 

@@ -62,7 +62,7 @@ WRONG = {
     "Linear too long": (models.model_file("Linear", {"receptive_field": 10**10, "bias": False}, []), "receptive_field"),
     "MDRNN of one dimension": (models.model_file("MDRNN", MDRNN | {"dimension": 1}, []), "dimension"),
     "MDRNN without weights": (models.model_file("MDRNN", MDRNN, []), "found 0"),
-    "deeply nested": ("[" * 100000, "not valid JSON"),
+    "deeply nested": ("[" * 100000, "nested more than 64 deep"),
 } | wrong_stacks.WRONG
 
 
