@@ -35,7 +35,7 @@ COMPILE = (
 INCLUDE = [str(HERE / "core"), str(Path(nlohmann_json.__file__).parent / "include")]
 # Linked statically and kept to ourselves: one file to copy, no clash with what the host has loaded.
 LINK = (
-    "-pthread -static-libgcc -static-libstdc++ -Wl,--exclude-libs,ALL -l:libspeexdsp.a -l:libfftw3f.a -lm"
+    "-pthread -s -static-libgcc -static-libstdc++ -Wl,--exclude-libs,ALL -l:libspeexdsp.a -l:libfftw3f.a -lm"
 ).split()
 
 PD_HEADERS = ["/usr/include/pd", "/usr/include", "/usr/local/include/pd", "/usr/local/include"]

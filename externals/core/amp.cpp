@@ -8,26 +8,35 @@
 namespace neurig {
 namespace {
 
-constexpr float kLow[] = {-60, -60, 0, 0}, kHigh[] = {60, 60, 1, 1000}, kPreset[] = {0, 0, 0, 20};
-float from_decibels(float dB) { return std::pow(10.f, dB / 20.f); }
+constexpr float kLow[] = {-60, -60, 0, 0, 0, -60}, kHigh[] = {60, 60, 1, 1000, 2, 60}, kPreset[] = {0, 0, 0, 20, 0, 12};
+constexpr double kLoudness = -18;  // dB, of a normalised model
+float from_decibels(double dB) { return float(std::pow(10., dB / 20)); }
+
+int level_of(const Instance *instance, int asked) {
+  if (!instance) return NEURIG_LEVEL_RAW;
+  const Levels &levels = instance->levels();
+  if (asked == NEURIG_LEVEL_CALIBRATED && !std::isnan(levels.input_dbu)) return NEURIG_LEVEL_CALIBRATED;
+  return asked != NEURIG_LEVEL_RAW && !std::isnan(levels.loudness) ? NEURIG_LEVEL_NORMALISED : NEURIG_LEVEL_RAW;
+}
 
 }  // namespace
 
 Amp::Amp(double rate) : rate_(rate), gain_{1, 1}, out_{1, 1}, bypass_{0, 0} {
-  std::copy_n(kPreset, 4, params_);
+  std::copy_n(kPreset, 6, params_);
 }
 
 Amp::~Amp() {
-  delete current_;
-  delete old_;
+  delete current_.instance;
+  delete old_.instance;
   delete done_;
   delete next_;
 }
 
 Instance *Amp::swap(Instance *fresh) {
   if (!started_) {  // nothing has been heard yet: nothing to fade from
-    Instance *unheard = current_;
-    current_ = fresh;
+    Instance *unheard = current_.instance;
+    current_.instance = fresh;
+    set_level(current_, true);
     return unheard;
   }
   Instance *unheard = nullptr;
@@ -42,7 +51,8 @@ Instance *Amp::swap(Instance *fresh) {
 void Amp::start_next() {
   if (!waiting_ || done_) return;
   old_ = current_;
-  current_ = next_;
+  current_.instance = next_;
+  set_level(current_, true);
   next_ = nullptr;
   waiting_ = false;
   fade_length_ = fade_ = std::max(1, int(params_[NEURIG_AMP_XFADE] * 0.001 * rate_));
@@ -54,16 +64,41 @@ Instance *Amp::collect() {
   return gone;
 }
 
+int Amp::level() const { return level_of(instance(), int(params_[NEURIG_AMP_LEVEL])); }
+
+// The gains by which a model plays at the level asked for.
+void Amp::set_level(Voice &voice, bool at_once) {
+  const int level = level_of(voice.instance, int(params_[NEURIG_AMP_LEVEL])), samples = at_once ? 0 : std::max(1, int(0.02 * rate_));
+  double in = 0, out = 0;
+  if (level != NEURIG_LEVEL_RAW) {
+    const Levels &levels = voice.instance->levels();
+    const double dbu = params_[NEURIG_AMP_DBU];
+    if (!std::isnan(levels.loudness)) out = kLoudness - levels.loudness;
+    if (level == NEURIG_LEVEL_CALIBRATED) {
+      in = dbu - levels.input_dbu;
+      if (!std::isnan(levels.output_dbu)) out = levels.output_dbu - dbu;
+    }
+  }
+  voice.in.to(from_decibels(in), samples);
+  voice.out.to(from_decibels(out), samples);
+}
+
 void Amp::set(int param, float value) {
-  if (param < 0 || param > NEURIG_AMP_XFADE || !std::isfinite(value)) return;
+  if (param < 0 || param > NEURIG_AMP_DBU || !std::isfinite(value)) return;
   value = std::min(std::max(value, kLow[param]), kHigh[param]);
   if (param == NEURIG_AMP_BYPASS) value = value > 0.5f ? 1.f : 0.f;
+  if (param == NEURIG_AMP_LEVEL) value = std::floor(value);
   if (value == params_[param]) return;  // hosts may say so at every block; a glide under way goes on
   params_[param] = value;
   const int samples = started_ ? std::max(1, int(0.02 * rate_)) : 0;
-  if (param == NEURIG_AMP_GAIN) gain_.to(from_decibels(value), samples);
-  if (param == NEURIG_AMP_OUT) out_.to(from_decibels(value), samples);
-  if (param == NEURIG_AMP_BYPASS) bypass_.to(value, samples);
+  switch (param) {
+    case NEURIG_AMP_GAIN: gain_.to(from_decibels(value), samples); break;
+    case NEURIG_AMP_OUT: out_.to(from_decibels(value), samples); break;
+    case NEURIG_AMP_BYPASS: bypass_.to(value, samples); break;
+    case NEURIG_AMP_LEVEL:
+    case NEURIG_AMP_DBU: set_level(current_, !started_); break;
+    default: break;
+  }
 }
 
 void Amp::process(const float *in, float *out, int n) {
@@ -76,25 +111,34 @@ void Amp::process(const float *in, float *out, int n) {
   }
 }
 
+// Without an instance there is silence.
+void Amp::run(Voice &voice, const float *in, float *out, int n) {
+  if (!voice.instance) {
+    std::fill_n(out, n, 0.f);
+    return;
+  }
+  for (int i = 0; i < n; i++) out[i] = in[i] * voice.in.next();
+  voice.instance->process(out, out, n);
+  for (int i = 0; i < n; i++) out[i] *= voice.out.next();
+}
+
 void Amp::chunk(const float *in, float *out, int n) {
   float dry[kBlock], driven[kBlock], wet[kBlock], leaving[kBlock];
   std::copy_n(in, n, dry);
   for (int i = 0; i < n; i++) driven[i] = dry[i] * gain_.next();
 
   if (!fade_) start_next();
-  if (current_) current_->process(driven, wet, n);
-  else std::fill_n(wet, n, 0.f);
+  run(current_, driven, wet, n);
   if (fade_) {
-    if (old_) old_->process(driven, leaving, n);
-    else std::fill_n(leaving, n, 0.f);
+    run(old_, driven, leaving, n);
     for (int i = 0; i < n && fade_; i++, fade_--) {
       // A raised cosine: both models hear the same input, so their outputs are alike and amplitudes must add up to one.
       const float t = float(fade_) / float(fade_length_), share = t * t * (3 - 2 * t);
       wet[i] += share * (leaving[i] - wet[i]);
     }
     if (!fade_) {
-      done_ = old_;
-      old_ = nullptr;
+      done_ = old_.instance;
+      old_.instance = nullptr;
     }
   }
   for (int i = 0; i < n; i++) {
@@ -104,7 +148,7 @@ void Amp::chunk(const float *in, float *out, int n) {
 }
 
 void Amp::reset() {
-  if (current_) current_->reset();
+  if (current_.instance) current_.instance->reset();
 }
 
 }  // namespace neurig

@@ -12,9 +12,10 @@ class Amp {
   // All [real time]; see neurig.h.
   Instance *swap(Instance *fresh);
   Instance *collect();
-  Instance *instance() const { return waiting_ ? next_ : current_; }
+  Instance *instance() const { return waiting_ ? next_ : current_.instance; }
   void set(int param, float value);
   float get(int param) const { return params_[param]; }
+  int level() const;
   void process(const float *in, float *out, int n);
   void reset();
 
@@ -32,14 +33,22 @@ class Amp {
       return now;
     }
   };
+  // An instance with the gains that its level takes.
+  struct Voice {
+    Instance *instance = nullptr;
+    Glide in{1, 1}, out{1, 1};
+  };
   void chunk(const float *in, float *out, int n);
   void start_next();
+  void set_level(Voice &voice, bool at_once);
+  static void run(Voice &voice, const float *in, float *out, int n);
 
   double rate_;
-  float params_[4];
+  float params_[6];
   Glide gain_, out_, bypass_;
   bool started_ = false;
-  Instance *current_ = nullptr, *old_ = nullptr, *done_ = nullptr, *next_ = nullptr;
+  Voice current_, old_;
+  Instance *done_ = nullptr, *next_ = nullptr;
   bool waiting_ = false;  // `next_` (perhaps NULL) comes in when the crossfade under way has ended
   int fade_ = 0, fade_length_ = 1;  // samples left, of how many
 };

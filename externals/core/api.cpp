@@ -135,7 +135,8 @@ neurig_instance *neurig_amp_swap(neurig_amp *amp, neurig_instance *fresh) {
 neurig_instance *neurig_amp_collect(neurig_amp *amp) { return static_cast<neurig_instance *>(amp->collect()); }
 neurig_instance *neurig_amp_instance(const neurig_amp *amp) { return static_cast<neurig_instance *>(amp->instance()); }
 void neurig_amp_set(neurig_amp *amp, int param, float value) { amp->set(param, value); }
-float neurig_amp_get(const neurig_amp *amp, int param) { return param < 0 || param > NEURIG_AMP_XFADE ? 0.f : amp->get(param); }
+float neurig_amp_get(const neurig_amp *amp, int param) { return param < 0 || param > NEURIG_AMP_DBU ? 0.f : amp->get(param); }
+int neurig_amp_level(const neurig_amp *amp) { return amp->level(); }
 void neurig_amp_process(neurig_amp *amp, const float *in, float *out, int n) { amp->process(in, out, n); }
 void neurig_amp_reset(neurig_amp *amp) { amp->reset(); }
 

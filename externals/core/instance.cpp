@@ -115,6 +115,7 @@ Instance::Instance(std::shared_ptr<const Model> model, double rate, int quality)
   if (!(rate >= 1000 && rate <= 1e6)) throw Error("a sample rate of " + std::to_string(rate) + " Hz is out of range (1000 to 1000000)");
   if (quality < 0 || quality > 2) throw Error("the quality must be 0, 1 or 2");
   for (const Param &p : amp->params) knobs_.push_back(p.preset);
+  levels_ = amp->levels;
   if (amp->rate > 0 && std::lround(rate) != std::lround(amp->rate)) {
     if (auto other = amp->at_rate(rate)) amp = other;
     else converter_ = std::make_unique<RateConverter>(rate, amp->rate, quality);

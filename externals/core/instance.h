@@ -52,6 +52,7 @@ class Instance {
   float param(int index) const;
   void set_slim(float size);
   float slim() const { return slim_; }
+  const Levels &levels() const { return levels_; }
 
  private:
   // The model, or its version for this rate, in each of its sizes, slimmest first.
@@ -63,6 +64,7 @@ class Instance {
     int listens;  // samples that it hears before it is heard: as many as it remembers, within limits
   };
   std::vector<Size> sizes_;
+  Levels levels_;
   size_t current_ = 0, coming_ = 0;  // what is heard, and what is about to take its place
   float slim_ = 1;
   bool started_ = false;

@@ -2,6 +2,7 @@
 // State, a plain block of memory that the Model knows how to use: so a copy of the silent state is all it takes to make
 // a new stream or to reset one.
 #pragma once
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -101,6 +102,13 @@ class Model {
   std::vector<Param> params;
 };
 
+// What a maker may note of an amp's levels; NaN where it is not known.
+struct Levels {
+  double loudness = NAN;    // of the output for NAM's test signal, dB
+  double input_dbu = NAN;   // the analog level that was digital full scale at the input, dBu
+  double output_dbu = NAN;  // and at the output
+};
+
 // A model that turns a signal into a signal.
 class AmpModel : public Model {
  public:
@@ -119,6 +127,7 @@ class AmpModel : public Model {
     std::shared_ptr<const AmpModel> model;
   };
   std::vector<Size> slimmer;
+  Levels levels;
 
  protected:
   // Fills in `silent` from a fresh state by `samples` of silence; by fewer where they would take seconds, which a model

@@ -89,7 +89,16 @@ enum {
   NEURIG_AMP_GAIN,   /* before the model, dB, -60..60, default 0 */
   NEURIG_AMP_OUT,    /* after the model, dB, -60..60, default 0 */
   NEURIG_AMP_BYPASS, /* 0 or 1: the input, untouched; default 0 */
-  NEURIG_AMP_XFADE   /* length of the crossfade on swap, ms, 0..1000, default 20 */
+  NEURIG_AMP_XFADE,  /* length of the crossfade on swap, ms, 0..1000, default 20 */
+  NEURIG_AMP_LEVEL,  /* one of the levels below, default raw */
+  NEURIG_AMP_DBU     /* for calibrated: the level at your interface that is digital full scale, dBu, -60..60, default 12 */
+};
+
+/* How loud a model plays. What its file does not state cannot be had: calibrated falls back to normalised, that to raw. */
+enum {
+  NEURIG_LEVEL_RAW,        /* as the model was trained */
+  NEURIG_LEVEL_NORMALISED, /* its output to -18 dB by its stated loudness: every model about equally loud */
+  NEURIG_LEVEL_CALIBRATED  /* its input at the analog level that the modelled device had; its output likewise */
 };
 
 /* `rate`: Hz. Without an instance an amp gives silence (with bypass: its input). */
@@ -106,6 +115,8 @@ neurig_instance *neurig_amp_instance(const neurig_amp *amp);
 /* [real time] Changes are smoothed over 20 ms; before the first block they hold at once. Out of range: clipped. */
 void neurig_amp_set(neurig_amp *amp, int param, float value);
 float neurig_amp_get(const neurig_amp *amp, int param);
+/* [real time] The level (NEURIG_LEVEL_…) that is in effect for the instance that sounds, after falling back. */
+int neurig_amp_level(const neurig_amp *amp);
 /* [real time] n samples, any n ≥ 0; `in` and `out` may be the same memory. */
 void neurig_amp_process(neurig_amp *amp, const float *in, float *out, int n);
 /* [real time] Clears the instance's state (neurig_instance_reset). */

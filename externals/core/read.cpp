@@ -83,6 +83,16 @@ void AmpModel::prewarm(State fresh, int64_t samples, int sizes) {
   silent = std::move(fresh);
 }
 
+// The levels that a file's metadata states, as NAM's trainer writes them.
+static Levels levels_of(const Json &metadata) {
+  const auto level = [&metadata](const char *name) {
+    const bool stated = metadata.is_object() && metadata.contains(name) && metadata[name].is_number();
+    const double value = stated ? metadata[name].get<double>() : NAN;
+    return std::abs(value) <= 200 ? value : NAN;
+  };
+  return {level("loudness"), level("input_level_dbu"), level("output_level_dbu")};
+}
+
 std::shared_ptr<Model> read_model(const char *text, size_t length) {
   if (length == 0 || int64_t(length) < 0) throw Error("the file is empty");
   if (int64_t(length) > kMaxFileBytes) throw Error("the file is larger than " + std::to_string(kMaxFileBytes >> 20) + " MiB");
@@ -96,24 +106,19 @@ std::shared_ptr<Model> read_model(const char *text, size_t length) {
     throw Error("it holds a number too large to be finite");
   }
   if (!file.is_object()) throw Error("it is JSON, but not a model: no object at the top");
-  const auto describe = [&file](Model &model) {
-    model.info["metadata"] = file.contains("metadata") ? std::move(file["metadata"]) : Json::object();
-  };
-  if (!file.contains("architecture")) {
-    auto amp = read_amp(file, text, length);
-    describe(*amp);
-    return amp;
-  }
-  const std::string architecture = neurig::text(file, "architecture", "the file");
   std::shared_ptr<Model> model;
-  if (architecture == "MDRNN") {
-    model = read_mdrnn(file);
+  if (file.contains("architecture")) {
+    const std::string architecture = neurig::text(file, "architecture", "the file");
+    if (architecture == "MDRNN") model = read_mdrnn(file);
+    else model = read_nam(file);
+    model->info["family"] = architecture == "MDRNN" ? "IMPSY" : "NAM";
+    model->info["architecture"] = architecture;
   } else {
-    model = read_nam(file);
+    model = read_amp(file, text, length);
   }
-  model->info["family"] = architecture == "MDRNN" ? "IMPSY" : "NAM";
-  model->info["architecture"] = architecture;
-  describe(*model);
+  Json metadata = file.contains("metadata") ? std::move(file["metadata"]) : Json::object();
+  if (auto amp = std::dynamic_pointer_cast<AmpModel>(model)) amp->levels = levels_of(metadata);
+  model->info["metadata"] = std::move(metadata);
   return model;
 }
 

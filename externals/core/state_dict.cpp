@@ -127,7 +127,7 @@ std::vector<std::string> names_in_order(const char *text, size_t length, bool in
     if (depth == (inside ? 2 : 1) && (!inside || outer == "state_dict")) names.push_back(key.get<std::string>());
     return false;
   };
-  static_cast<void>(Json::parse(text, text + length, note));
+  [[maybe_unused]] const Json all = Json::parse(text, text + length, note);
   if (int64_t(names.size()) > kMaxNames) throw Error("state_dict has more than " + std::to_string(kMaxNames) + " entries");
   return names;
 }

@@ -50,7 +50,8 @@ struct Player {
   t_clock *clock;
   int quality = 1;
   bool in_background = true;
-  float settings[4] = {0, 0, 0, 20};  // as in neurig.h: NEURIG_AMP_GAIN, OUT, BYPASS, XFADE
+  float settings[6] = {0, 0, 0, 20, NEURIG_LEVEL_RAW, 12};  // as in neurig.h: NEURIG_AMP_GAIN, OUT, BYPASS, XFADE, LEVEL, DBU
+  float slim = 1;                     // of models that come in several sizes
   double rate = 0;                    // Hz; of the amps
   std::vector<Amp> amps;              // one per channel
   std::string path;                   // of the model that plays
@@ -104,6 +105,7 @@ void swap(Player &player, std::vector<Instance> fresh) {
   for (size_t channel = 0; channel < player.amps.size(); channel++) {
     neurig_amp *amp = player.amps[channel].get();
     if (neurig_amp_instance(amp)) player.replaced++;
+    if (!fresh.empty()) neurig_instance_set_slim(fresh[channel].get(), player.slim);
     Instance old(neurig_amp_swap(amp, fresh.empty() ? nullptr : fresh[channel].release()));
     if (old) player.replaced--;
   }
@@ -128,7 +130,7 @@ void prepare(NeuralAmp *x, size_t channels, double rate) {
   player.rate = rate;
   for (size_t channel = 0; channel < channels; channel++) {
     Amp amp(neurig_amp_new(rate));
-    for (int setting = 0; setting < 4; setting++) {
+    for (int setting = 0; setting < static_cast<int>(std::size(player.settings)); setting++) {
       neurig_amp_set(amp.get(), setting, player.settings[setting]);
       player.settings[setting] = neurig_amp_get(amp.get(), setting);  // within its range
     }
@@ -179,6 +181,10 @@ void print(NeuralAmp *x) {
     for (size_t knob = 0; knob < player.knobs.size(); knob++)
       post("  param %s %g", neurig_model_param_name(player.model.get(), static_cast<int>(knob)), player.knobs[knob]);
   }
+  const char *const levels[] = {"raw", "normalised", "calibrated"};
+  post("  level %s (asked for: %s at %g dBu), slim %g of %d sizes", levels[neurig_amp_level(player.amps[0].get())],
+       levels[static_cast<int>(player.settings[NEURIG_AMP_LEVEL])], player.settings[NEURIG_AMP_DBU], player.slim,
+       player.model ? neurig_model_sizes(player.model.get()) : 1);
   post("  gain %g dB, out %g dB, bypass %g, xfade %g ms, neurig %s", player.settings[NEURIG_AMP_GAIN],
        player.settings[NEURIG_AMP_OUT], player.settings[NEURIG_AMP_BYPASS], player.settings[NEURIG_AMP_XFADE],
        neurig_version());
@@ -261,6 +267,26 @@ void set(NeuralAmp *x, int setting, t_float value) {
 
 void gain(NeuralAmp *x, t_float dB) { set(x, NEURIG_AMP_GAIN, dB); }
 void out(NeuralAmp *x, t_float dB) { set(x, NEURIG_AMP_OUT, dB); }
+// What a model's file does not state cannot be had: say so once it is asked for.
+void level(NeuralAmp *x, int asked) {
+  set(x, NEURIG_AMP_LEVEL, static_cast<t_float>(asked));
+  const neurig_amp *amp = x->player->amps[0].get();
+  if (neurig_amp_instance(amp) && neurig_amp_level(amp) != asked)
+    post("neuralamp~: the model's file does not state its %s: it plays %s", asked == NEURIG_LEVEL_NORMALISED ? "loudness" : "input level",
+         neurig_amp_level(amp) == NEURIG_LEVEL_RAW ? "as it is" : "normalised");
+}
+void normalize(NeuralAmp *x, t_float on) { level(x, on != 0 ? NEURIG_LEVEL_NORMALISED : NEURIG_LEVEL_RAW); }
+void calibrate(NeuralAmp *x, t_float dbu) {
+  if (!is_number(x, dbu)) return;
+  set(x, NEURIG_AMP_DBU, dbu);
+  level(x, NEURIG_LEVEL_CALIBRATED);
+}
+void slim(NeuralAmp *x, t_float size) {
+  if (!is_number(x, size)) return;
+  x->player->slim = static_cast<float>(size < 0 ? 0 : size > 1 ? 1 : size);
+  for (const Amp &amp : x->player->amps)
+    if (neurig_instance *instance = neurig_amp_instance(amp.get())) neurig_instance_set_slim(instance, x->player->slim);
+}
 void bypass(NeuralAmp *x, t_float on) { set(x, NEURIG_AMP_BYPASS, on != 0); }
 void xfade(NeuralAmp *x, t_float ms) { set(x, NEURIG_AMP_XFADE, ms); }
 void async(NeuralAmp *x, t_float on) { x->player->in_background = on != 0; }
@@ -376,6 +402,9 @@ extern "C" __attribute__((visibility("default"))) void neuralamp_tilde_setup() {
   on("gain", gain, A_FLOAT);
   on("out", out, A_FLOAT);
   on("xfade", xfade, A_FLOAT);
+  on("normalize", normalize, A_FLOAT);
+  on("calibrate", calibrate, A_FLOAT);
+  on("slim", slim, A_FLOAT);
   on("param", param, A_GIMME);
   on("print", print, A_NULL);
   class_addbang(neural_amp_class, reinterpret_cast<t_method>(inform));

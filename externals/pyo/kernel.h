@@ -32,7 +32,8 @@
 typedef struct neurig_node neurig_node;
 
 enum {
-  NEURIG_NODE_MIX = 4,   /* amp, after those of neurig_amp (NEURIG_AMP_…): 0 the input, 1 the amp */
+  NEURIG_NODE_MIX = 6,   /* amp, after those of neurig_amp (NEURIG_AMP_…): 0 the input, 1 the amp */
+  NEURIG_NODE_SLIM = 7,  /* amp: neurig_instance_set_slim */
   NEURIG_NODE_KNOBS = 8, /* amp: the model's own knobs, from here on; 56 at most */
 
   NEURIG_NODE_RATE = 0, /* player: speed */
@@ -182,6 +183,7 @@ struct neurig_amp_node : neurig_node {
     dry.resize(frames), wet.resize(frames);
     for (int i = 0; i < NEURIG_NODE_MIX; i++) params[i].to(neurig_amp_get(amp, i), 0);
     mix.to(1, 0);
+    params[NEURIG_NODE_SLIM].to(1, 0);
   }
   ~neurig_amp_node() override { neurig_amp_free(amp); }
 
@@ -194,6 +196,7 @@ struct neurig_amp_node : neurig_node {
     const float value = float(params[param].value);
     neurig_instance *instance = neurig_amp_instance(amp);
     if (param < NEURIG_NODE_MIX) neurig_amp_set(amp, param, value);
+    else if (param == NEURIG_NODE_SLIM && instance) neurig_instance_set_slim(instance, value);
     else if (param >= NEURIG_NODE_KNOBS && instance)
       neurig_instance_set_param(instance, param - NEURIG_NODE_KNOBS, value);
   }

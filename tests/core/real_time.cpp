@@ -64,7 +64,7 @@ static bool amp(neurig_model *model, const std::string &name) {
         neurig_instance_reset(a);
         gone[0] = neurig_amp_swap(path, b);
         for (int i = 0; i < blocks; i++) neurig_amp_process(path, x.data(), x.data(), block);
-        for (int p = 0; p <= NEURIG_AMP_XFADE; p++) neurig_amp_set(path, p, 1);
+        for (int p = 0; p <= NEURIG_AMP_DBU; p++) neurig_amp_set(path, p, 1);
         gone[1] = neurig_amp_swap(path, c);
         for (int i = 0; i < blocks; i++) neurig_amp_process(path, x.data(), x.data(), block);
         gone[2] = neurig_amp_collect(path);

@@ -155,3 +155,54 @@ def test_block_sizes_give_the_same_samples() -> None:
         outputs.append(np.concatenate([first, amp.process(x[4800:], block)]))
     for other in outputs[1:]:
         assert np.array_equal(other, outputs[0])
+
+
+METADATA = {"loudness": -12.0, "input_level_dbu": 18.0, "output_level_dbu": 6.0}
+
+
+def with_metadata(**metadata: float) -> Any:
+    text = {"architecture": "Linear", "config": {"receptive_field": 1, "bias": False}, "weights": [0.5], "sample_rate": RATE}
+    return parse(json.dumps(text | {"metadata": metadata}))
+
+
+def decibels(dB: float) -> float:
+    return 10 ** (dB / 20)
+
+
+@pytest.mark.parametrize(("metadata", "asked", "level", "gain"), [
+    (METADATA, "RAW", "RAW", 0),
+    (METADATA, "NORMALISED", "NORMALISED", -6),
+    (METADATA, "CALIBRATED", "CALIBRATED", (10 - 18) + (6 - 10)),
+    ({"loudness": -12.0, "input_level_dbu": 18.0}, "CALIBRATED", "CALIBRATED", (10 - 18) - 6),
+    ({"loudness": -12.0}, "CALIBRATED", "NORMALISED", -6),
+    ({}, "CALIBRATED", "RAW", 0),
+    ({}, "NORMALISED", "RAW", 0),
+    ({"loudness": 1e9}, "NORMALISED", "RAW", 0),
+])  # fmt: skip
+def test_levels(metadata: dict[str, float], asked: str, level: str, gain: float) -> None:
+    """Set before the model comes, or glided to while it plays: the same level, falling back where the file is silent."""
+    before, during = Amp(), Amp()
+    for amp in (before, during):
+        amp.set(lib.NEURIG_AMP_DBU, 10)
+        if amp is before:
+            amp.set(lib.NEURIG_AMP_LEVEL, getattr(lib, f"NEURIG_LEVEL_{asked}"))
+        instance = lib.neurig_instance_new(with_metadata(**metadata)._handle, RATE, 1, ffi.NULL, 0)
+        amp.free(lib.neurig_amp_swap(amp.handle, instance))
+    assert np.allclose(before.process(ONES), 0.5 * decibels(gain), rtol=1e-5)
+    assert np.allclose(during.process(ONES), 0.5)
+    during.set(lib.NEURIG_AMP_LEVEL, getattr(lib, f"NEURIG_LEVEL_{asked}"))
+    y = during.process(ONES)
+    assert np.allclose(y[970:], 0.5 * decibels(gain), rtol=1e-5) and steepest(y) < 2.1 * 0.5 / 960
+    assert lib.neurig_amp_level(during.handle) == getattr(lib, f"NEURIG_LEVEL_{level}")
+
+
+def test_each_model_has_its_own_level() -> None:
+    """Two models of different loudness, normalised: one fades into the other without a bump."""
+    amp = Amp()
+    amp.set(lib.NEURIG_AMP_LEVEL, lib.NEURIG_LEVEL_NORMALISED)
+    for loudness in (-12.0, -24.0):
+        instance = lib.neurig_instance_new(with_metadata(loudness=loudness)._handle, RATE, 1, ffi.NULL, 0)
+        amp.free(lib.neurig_amp_swap(amp.handle, instance))
+        y = amp.process(ONES)
+        assert y[-1] == pytest.approx(0.5 * decibels(-18 - loudness), rel=1e-5)
+    assert np.all(np.diff(y) >= -1e-6) and steepest(y) < 2 / 960

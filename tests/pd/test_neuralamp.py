@@ -1,5 +1,6 @@
 """[neuralamp~] in real Pd: the same samples as in Python, and what it answers to whatever is sent to it."""
 
+import json
 import random
 import re
 from collections.abc import Callable
@@ -160,6 +161,39 @@ def test_print_says_what_is_loaded(amp_file: AmpFile) -> None:
     assert "neuralamp~: nothing is loaded" in told[6]
 
 
+@pytest.mark.parametrize("messages, gain", [
+    (["normalize 1"], -18 + 12), (["normalize 1", "normalize 0"], 0), (["calibrate 10"], (10 - 18) + (6 - 10)),
+])  # fmt: skip
+def test_levels(amp_file: AmpFile, messages: list[str], gain: float) -> None:
+    path = amp_file(loudness=-12, input_level_dbu=18, output_level_dbu=6)
+    y = render(f"neuralamp~ {path}", np.ones(9600, np.float32), messages=[(0, text) for text in messages])
+    assert y[-1] == pytest.approx(0.5 * 10 ** (gain / 20), rel=1e-5)
+
+
+def test_a_level_that_the_file_does_not_state_is_said(amp_file: AmpFile) -> None:
+    told = talk(f"neuralamp~ {amp_file(loudness=-12)}", ["normalize 1", "calibrate 4", "calibrate loud"])
+    assert told[1] == []
+    assert told[2] == ["neuralamp~: the model's file does not state its input level: it plays normalised"]
+    assert len(told[3]) == 1 and told[3][0].startswith("error")
+
+
+def test_slim(amp_file: AmpFile, tmp_path: Path) -> None:
+    """A model of two sizes, of gains 0.5 and 0.25: the smaller one comes in within 20 ms, and stays for the next model."""
+    def container(name: str) -> Path:
+        sizes = [{"max_value": most, "model": json.loads(amp_file("part.nam", gain).read_text())}
+                 for most, gain in ((0.5, 0.25), (1.0, 0.5))]
+        path = tmp_path / name
+        path.write_text(json.dumps({"version": "0.7.0", "architecture": "SlimmableContainer",
+                                    "config": {"submodels": sizes}, "weights": [], "sample_rate": 48000}))
+        return path
+
+    first, second = container("first.nam"), container("second.nam")
+    messages = [(100, "slim 0"), (300, "async 0"), (300, f"load {second}")]
+    y = render(f"neuralamp~ {first}", np.ones(24000, np.float32), messages=messages)
+    assert np.allclose(y[:4800], 0.5) and np.allclose(y[4800 + 1100 :], 0.25)
+    assert np.abs(np.diff(y)).max() < 2 * 0.25 / 960
+
+
 @pytest.mark.parametrize("message, kept", [("gain 1000", "gain 60 dB"), ("out -1000", "out -60 dB"),
                                            ("xfade -1", "xfade 0 ms"), ("bypass 7", "bypass 1")])
 def test_values_out_of_range_are_clipped(message: str, kept: str) -> None:
@@ -167,7 +201,7 @@ def test_values_out_of_range_are_clipped(message: str, kept: str) -> None:
 
 
 @pytest.mark.parametrize("message", [
-    "gain", "gain loud", "out", "out loud", "bypass", "bypass on", "xfade", "xfade long", "async", "async yes", "load",
+    "gain", "gain loud", "out", "out loud", "bypass", "bypass on", "xfade", "xfade long", "normalize", "calibrate", "slim", "slim big", "async", "async yes", "load",
     "param", "param 0", "param tone", "param tone high", "param 0 0.5", "param tone 0.5", "drive 11", "symbol crunch",
     "unload",
 ])  # fmt: skip

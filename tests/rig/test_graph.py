@@ -1,5 +1,6 @@
 """The nodes, sample by sample, in pyo's graph on its manual server."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -387,3 +388,18 @@ def test_files_that_cannot_be_read(tmp_path: Path, type_name: str, content: byte
     with pytest.raises(RigError, match=problem) as caught:
         read(type_name, str(path), RATE)
     assert caught.value.code == "bad_file" and "file.wav" in caught.value.text
+
+
+@pytest.mark.parametrize(("level", "gain"), [("raw", 0), ("normalised", -6), ("calibrated", (10 - 18) + (6 - 10))])
+def test_an_amps_level(tmp_path: Path, level: str, gain: float) -> None:
+    """As the file's metadata has it; changed while it plays, it glides."""
+    path = tmp_path / "half.nam"
+    path.write_text(json.dumps({
+        "architecture": "Linear", "config": {"receptive_field": 1, "bias": False}, "weights": [0.5], "sample_rate": RATE,
+        "metadata": {"loudness": -12, "input_level_dbu": 18, "output_level_dbu": 6},
+    }))
+    nodes = THROUGH | {"amp": ("amp", {"model": str(path), "dbu": 10})}
+    y = play(nodes, [("in", "amp"), ("amp", "out")], sine(440, 0.5), events=[(RATE // 4, "set", "amp", "level", level, 0.0)])[:, 0]
+    loudest = [np.abs(part).max() for part in (y[: RATE // 4], y[RATE // 3 :])]
+    assert loudest == pytest.approx([0.25, 0.25 * 10 ** (gain / 20)], rel=1e-3)
+    assert click(y) < 0.01

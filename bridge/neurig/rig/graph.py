@@ -21,7 +21,7 @@ import soundfile
 import neurig
 from neurig._core import ffi, lib
 from neurig.rig.errors import RigError
-from neurig.rig.nodes import knob
+from neurig.rig.nodes import LEVELS, knob
 from neurig.rig.recording import Recording
 
 FADE = 0.02  # seconds: every change takes at least that long
@@ -282,20 +282,26 @@ class Amp(Node):
     """A neurig_amp: for amps, and for impulse responses."""
 
     _PARAMS = {"gain": lib.NEURIG_AMP_GAIN, "out": lib.NEURIG_AMP_OUT, "bypass": lib.NEURIG_AMP_BYPASS,
-               "xfade": lib.NEURIG_AMP_XFADE, "mix": lib.NEURIG_NODE_MIX}
-    _AT_ONCE = ("bypass", "xfade")
+               "xfade": lib.NEURIG_AMP_XFADE, "level": lib.NEURIG_AMP_LEVEL, "dbu": lib.NEURIG_AMP_DBU,
+               "mix": lib.NEURIG_NODE_MIX, "slim": lib.NEURIG_NODE_SLIM}
+    _AT_ONCE = ("bypass", "xfade", "level", "slim")
 
     def build(self, values: dict[str, Any]) -> None:
         self.native(lib.neurig_node_amp, ffi.NULL, self.graph.rate)
-        self._values = {name: value for name, value in values.items() if not isinstance(value, str)}
+        self._values = {name: self._number(name, value) for name, value in values.items()
+                        if name == "level" or not isinstance(value, str)}
         self._model: Any = None
         self._knobs: list[str] = []
         self._held = 0  # instances that the kernel has
         for name in self._PARAMS.keys() & self._values.keys():
-            lib.neurig_node_set(self.kernel, self._PARAMS[name], values[name], 0)
+            lib.neurig_node_set(self.kernel, self._PARAMS[name], self._values[name], 0)
+
+    @staticmethod
+    def _number(name: str, value: Any) -> Any:
+        return LEVELS.index(value) if name == "level" else value
 
     def set(self, name: str, value: Any, seconds: float) -> None:
-        self._values[name] = value
+        self._values[name] = value = self._number(name, value)
         ramp = 0 if name in self._AT_ONCE else self.graph.samples(max(seconds, FADE))
         if name in self._PARAMS:
             lib.neurig_node_set(self.kernel, self._PARAMS[name], value, ramp)
@@ -312,6 +318,7 @@ class Amp(Node):
             # The kernel's ramp starts from there; the instance that still sounds is not touched: it has no such knob,
             # or the same one, which then moves with it.
             lib.neurig_node_set(self.kernel, lib.NEURIG_NODE_KNOBS + index, value, 0)
+        lib.neurig_instance_set_slim(instance, self._values.get("slim", 1))
         self._held += 1
         self._release(lib.neurig_node_swap(self.kernel, instance))
         if self._held > 1:

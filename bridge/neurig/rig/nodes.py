@@ -14,6 +14,7 @@ from neurig.session import MODES
 
 Value = float | int | str
 
+LEVELS = ("raw", "normalised", "calibrated")  # of an amp, in the order of neurig.h
 FILE, NUMBER, INTEGER, TOGGLE, CHOICE = "file", "number", "integer", "toggle", "choice"
 
 KNOB = "the model's own knob"
@@ -115,6 +116,9 @@ _DECLARED = (
         _gain(-60, 60, "level after the model", "out"),
         _BYPASS,
         Param("xfade", NUMBER, 20.0, 0, 1000, "ms", "crossfade when the model is changed"),
+        Param("level", CHOICE, "raw", text="as trained, equally loud, or as the device was, if the model says", choices=LEVELS),
+        Param("dbu", NUMBER, 12.0, -60, 60, "dBu", "calibrated: what your interface takes at full scale"),
+        Param("slim", NUMBER, 1.0, text="size of a model that comes in several; 0: the cheapest, 1: the whole"),
     )),
     NodeType("ir", "a cabinet's impulse response, without latency", (
         Param("file", FILE, "", text="a sound file with the response, first channel; without one it is silent"),
