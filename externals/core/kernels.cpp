@@ -5,6 +5,8 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 // GCC 12 warns of its own intrinsics, and of vector arguments in functions that are always inlined.
@@ -53,13 +55,20 @@ namespace avx2 {
 #pragma GCC pop_options
 #endif
 
-// Four lanes: SSE2 on x86-64, NEON on ARM, plain C++ elsewhere.
+// Four lanes: NEON on 64-bit ARM, SSE2 on x86-64, plain C++ elsewhere.
 namespace baseline {
 #define VL 4
+#if defined(__aarch64__)
+#define WIDE 2
+#define REGISTERS 32
+#define LAYER_TILE 8
+#define ISA_NAME "NEON"
+#else
 #define WIDE 1
 #define REGISTERS 16
 #define LAYER_TILE 4
 #define ISA_NAME "baseline"
+#endif
 #include "kernels.inl"
 #undef VL
 #undef WIDE

@@ -24,6 +24,16 @@ INLINE V inverse_root(V x) {
 }
 INLINE V clip(V x, V low, V high) { return (V)_mm256_min_ps(_mm256_max_ps((__m256)x, (__m256)low), (__m256)high); }
 INLINE V limit(V x, float most) { return clip(x, all(-most), all(most)); }
+#elif defined(__aarch64__)
+INLINE V inverse_root(V x) {
+  V r = (V)vrsqrteq_f32((float32x4_t)x);
+  r *= (V)vrsqrtsq_f32((float32x4_t)(x * r), (float32x4_t)r);
+  return r * (V)vrsqrtsq_f32((float32x4_t)(x * r), (float32x4_t)r);
+}
+INLINE V clip(V x, V low, V high) {
+  return (V)vminnmq_f32(vmaxnmq_f32((float32x4_t)x, (float32x4_t)low), (float32x4_t)high);
+}
+INLINE V limit(V x, float most) { return clip(x, all(-most), all(most)); }
 #else
 INLINE V inverse_root(V x) {
   for (int i = 0; i < VL; i++) x[i] = 1.f / __builtin_sqrtf(x[i]);
@@ -56,6 +66,31 @@ INLINE V elu_(V x) {
   return x > 0.f ? x : 2.f * t / (1.f - t);
 }
 
+// z += w·in, for T outputs. Vectors of four take four weights at a time, wider ones are quicker with one.
+template <int L> INLINE V lane(V v) {
+  typedef int Lanes __attribute__((vector_size(VL * 4)));
+  return __builtin_shuffle(v, Lanes{L, L, L, L});
+}
+template <int N> INLINE void accumulate_row(V (&z)[N], V weight, const V (&in)[N]) {
+#pragma GCC unroll 8
+  for (int v = 0; v < N; v++) z[v] += weight * in[v];
+}
+template <int T, int N> INLINE void accumulate(V (&z)[T][N], const float *w, const V (&in)[N]) {
+  if constexpr (VL == 4 && T % 4 == 0) {
+#pragma GCC unroll 4
+    for (int t = 0; t < T; t += 4) {
+      const V weights = load(w + t);
+      accumulate_row(z[t], lane<0>(weights), in);
+      accumulate_row(z[t + 1], lane<1>(weights), in);
+      accumulate_row(z[t + 2], lane<2>(weights), in);
+      accumulate_row(z[t + 3], lane<3>(weights), in);
+    }
+  } else {
+#pragma GCC unroll 16
+    for (int t = 0; t < T; t++) accumulate_row(z[t], all(w[t]), in);
+  }
+}
+
 template <int T, int N>
 INLINE void affine_tile_(float *out, ptrdiff_t out_stride, const float *w, const float *bias, const float *add,
                          ptrdiff_t add_stride, const Source *sources, int count) {
@@ -75,12 +110,7 @@ INLINE void affine_tile_(float *out, ptrdiff_t out_stride, const float *w, const
       V in[N];
 #pragma GCC unroll 8
       for (int v = 0; v < N; v++) in[v] = load(x + v * VL);
-#pragma GCC unroll 8
-      for (int t = 0; t < T; t++) {
-        const V weight = all(w[t]);
-#pragma GCC unroll 8
-        for (int v = 0; v < N; v++) sum[t][v] += weight * in[v];
-      }
+      accumulate(sum, w, in);
     }
   }
 #pragma GCC unroll 8
@@ -125,15 +155,6 @@ static void affine(float *out, ptrdiff_t out_stride, int outs, const float *w, c
   }
 }
 
-// z += w·in, for T outputs
-template <int T, int N> INLINE void accumulate(V (&z)[T][N], const float *w, const V (&in)[N]) {
-#pragma GCC unroll 16
-  for (int t = 0; t < T; t++) {
-    const V weight = all(w[t]);
-#pragma GCC unroll 8
-    for (int v = 0; v < N; v++) z[t][v] += weight * in[v];
-  }
-}
 template <int N> INLINE void load_row(V (&in)[N], const float *x) {
 #pragma GCC unroll 8
   for (int v = 0; v < N; v++) in[v] = load(x + v * VL);
@@ -154,7 +175,7 @@ struct Tanh {
   static V of(V x, const WaveNetLayer &, int) { return tanh_(x); }
 };
 struct LeakyRelu {
-  static V of(V x, const WaveNetLayer &layer, int channel) { return x > 0.f ? x : x * layer.slopes[channel]; }
+  static V of(V x, const WaveNetLayer &layer, int channel) { return x <= 0.f ? x * layer.slopes[channel] : x; }
 };
 
 // N vectors of frames of a layer with C channels and K taps (any number where K is 0), T outputs at a time.
@@ -174,16 +195,33 @@ INLINE void layer_tile_(const WaveNetLayer &layer, const float *x, ptrdiff_t x_s
     const float *tap = x - (ptrdiff_t)(taps - 1) * layer.dilation;
 #pragma GCC unroll 1
     for (int k = 0; k < taps; k++, tap += layer.dilation) accumulate_tap<C, T, N>(z, w + k * C * T, tap, x_stride);
-    w += taps * C * T;
+    V in[N];
+    load_row(in, condition);
+    accumulate(z, w + taps * C * T, in);
 #pragma GCC unroll 16
     for (int t = 0; t < T; t++)
 #pragma GCC unroll 8
-      for (int v = 0; v < N; v++) {
-        const V y = F::of(z[t][v] + w[t] * load(condition + v * VL), layer, o + t);
-        a[o + t][v] = y;
-        float *sum = head + (ptrdiff_t)(o + t) * kRow + v * VL;
-        store(sum, first ? y : load(sum) + y);
-      }
+      for (int v = 0; v < N; v++) a[o + t][v] = z[t][v];
+    // Activations of so many rows side by side that none waits for its own steps; wider CPUs also look further ahead.
+    constexpr int G = VL > 4 ? T : T % 2 ? 1 : 2;
+#pragma GCC unroll 1
+    for (int t = o; t < o + T; t += G) {
+      float *const sum = head + (ptrdiff_t)t * kRow;
+      V y[G][N];
+#pragma GCC unroll 16
+      for (int g = 0; g < G; g++)
+#pragma GCC unroll 8
+        for (int v = 0; v < N; v++) a[t + g][v] = y[g][v] = F::of(a[t + g][v], layer, t + g);
+      if (!first)
+#pragma GCC unroll 16
+        for (int g = 0; g < G; g++)
+#pragma GCC unroll 8
+          for (int v = 0; v < N; v++) y[g][v] += load(sum + g * kRow + v * VL);
+#pragma GCC unroll 16
+      for (int g = 0; g < G; g++)
+#pragma GCC unroll 8
+        for (int v = 0; v < N; v++) store(sum + g * kRow + v * VL, y[g][v]);
+    }
   }
   if (!next) return;
 #pragma GCC unroll 1
@@ -251,7 +289,7 @@ static void activate(Activation kind, const float *params, float *x, ptrdiff_t s
     case Activation::leaky_relu:
       for (int c = 0; c < channels; c++) {
         const V slope = all(params[c]);
-        each(x + c * stride, stride, 1, frames, [slope](V v) { return v > 0.f ? v : v * slope; });
+        each(x + c * stride, stride, 1, frames, [slope](V v) { return v <= 0.f ? v * slope : v; });
       }
       break;
     case Activation::hardtanh: {
