@@ -155,10 +155,22 @@ static void affine(float *out, ptrdiff_t out_stride, int outs, const float *w, c
   }
 }
 
+// Into registers, and to stay there: GCC would read the row again for every output, across two cache lines each time.
+#if VL == 16
+#define KEEP(vector) asm("" : "+v"(vector))
+#elif VL == 8
+#define KEEP(vector) asm("" : "+x"(vector))
+#else
+#define KEEP(vector)
+#endif
 template <int N> INLINE void load_row(V (&in)[N], const float *x) {
 #pragma GCC unroll 8
-  for (int v = 0; v < N; v++) in[v] = load(x + v * VL);
+  for (int v = 0; v < N; v++) {
+    in[v] = load(x + v * VL);
+    KEEP(in[v]);
+  }
 }
+#undef KEEP
 // The same for the C channels of a tap: unrolled only where they are few, or the code would leave its cache.
 template <int C, int T, int N> INLINE void accumulate_tap(V (&z)[T][N], const float *w, const float *x, ptrdiff_t stride) {
   V in[N];
