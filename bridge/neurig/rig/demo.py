@@ -16,7 +16,7 @@ _PATIENCE = 2.0  # seconds that a recording may end late before the demo ends wi
 _TEXT = """\
 neurig plays the demo rig: a guitar phrase through a noise gate, a neural amp ({amp}), a cabinet, echoes and a limiter.
 A predictor ({hand}) turns three of its knobs: the amp's gain, and the echoes' time and feedback.
-It sounds through {why}, at {rate} Hz, in blocks of {block} frames.
+It plays through {why}, at {rate} Hz, in blocks of {block} frames.
 
 It listens to OSC on {host}, UDP port {port}. Try, while it plays:
   in Pd               make an object  rig{to}  (a folder of the search path: {pd})
