@@ -30,7 +30,7 @@ START = 10.0  # seconds that it has until it begins to open its audio
 OPEN = 2.0  # seconds that it has to open one backend
 MOST_CRASHES, IN_SECONDS = 5, 10.0
 REST = 5.0, 60.0  # seconds to wait after so many crashes: at first, and at most
-END = 0.7  # seconds that it has for a clean end
+END = 0.5  # seconds that it has for a clean end
 
 
 class AudioGone(Exception):
