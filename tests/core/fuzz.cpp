@@ -97,6 +97,7 @@ void read(const char *text, size_t size) {
     const int most = int(1e8 / (info.at("macs").get<double>() + 1e5)) + 1;
     play(model, 48000, 1, most);
     play(model, 44100, 0, most);
+    if (neurig_model_rate(model) < 2000) play(model, 1e6, 2, 0);  // refused, as these rates are too far apart
   }
   neurig_model_release(model);
 }

@@ -38,7 +38,7 @@ def build(clang: str) -> Path:
     objects += step.compile_objects(sources, "fuzzer", macros=CLANG)
     program = step.OBJECTS / "fuzzer" / "fuzz"
     if not step.is_newer(program, objects):
-        libraries = [flag for flag in step.LINK if not flag.startswith("-static")]
+        libraries = [flag for flag in step.LINK if flag.startswith("-l")]  # the runtime's malloc must be seen by all
         subprocess.run([clang, *CLANG, *map(str, objects), "-o", str(program), *libraries], check=True)
     return program
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from typing import Any
@@ -75,6 +76,7 @@ def checked(stack: Stack) -> dict[str, Any]:
                       input_batch=x.tolist(), output_batch=answer)  # fmt: skip
 
 
+@functools.cache
 def seeds() -> dict[str, str]:
     """The text of a file for each family."""
     rng = np.random.default_rng(1)

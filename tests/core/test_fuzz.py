@@ -1,5 +1,6 @@
 """The core under sanitizers: damaged files, the amp stage driven by chance, threads. tests/core/fuzz.py searches longer."""
 
+import json
 import os
 import subprocess
 import sys
@@ -47,7 +48,9 @@ def test_good_files(tmp_path: Path) -> None:
     fuzz = program("fuzz", "sanitized", programs.SANITIZED)
     vectors = sorted(VECTORS.glob("*.nam"))
     assert len(vectors) > 20
-    assert run([fuzz, 0, 0, *vectors], tmp_path).startswith(f"{len(vectors)} runs")
+    slow = tmp_path / "of 1000 Hz"
+    slow.write_text(json.dumps(seeds.filled("Linear", {"receptive_field": 1, "bias": False}, sample_rate=1000)))
+    assert run([fuzz, 0, 0, slow, *vectors], tmp_path).startswith(f"{len(vectors) + 1} runs")
 
 
 def test_files_of_the_field(data: Path, tmp_path: Path) -> None:

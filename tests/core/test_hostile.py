@@ -1,7 +1,6 @@
 """Files made to exhaust memory, stack or patience: each is refused, or loads, within what the core promises."""
 
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,8 +11,8 @@ import numpy as np
 import pytest
 
 import neurig
-from core import models, stacks
-from core.seeds import filled
+from core import models
+from core.seeds import filled, seeds
 from neurig.model import impulse_response, parse
 
 MEMORY = 512  # MiB, beyond what Python has taken
@@ -125,6 +124,17 @@ def test_hostile_file(name: str) -> None:
     words = HOSTILE[name][1]
     assert words in error and bool(words) == bool(error.strip())
     assert int(memory) < MEMORY and float(seconds) < SECONDS, done.stdout
+
+
+@pytest.mark.parametrize("name", [name for name in seeds() if name != "mdrnn"])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 3e38])
+def test_a_sample_that_is_no_number(name: str, wrong: float) -> None:
+    """A neighbour's accident passes: it does not stay in a filter or a cell."""
+    for rate in (48000, 44100):
+        instance = parse(seeds()[name]).instance(rate)
+        instance.process(np.array([0.5, wrong, 0.5], np.float32))
+        instance.process(np.zeros(4000, np.float32))
+        assert np.all(np.isfinite(instance.process(np.full(64, 0.1, np.float32))))
 
 
 def test_an_impulse_response_that_another_rate_makes_huge() -> None:

@@ -1,25 +1,14 @@
 """Processing neither allocates nor locks, for every architecture, at every block size, with and without conversion."""
 
-import importlib.util
 import subprocess
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
 from core import models
+from core.programs import build_step
 from core.test_models import WAVENETS
 from core.test_sequential import EVERY_KIND
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def build_step() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("externals_build", ROOT / "externals" / "build.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_no_allocation_no_lock(tmp_path: Path) -> None:
