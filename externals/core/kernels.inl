@@ -316,7 +316,9 @@ static void activate(Activation kind, const float *params, float *x, ptrdiff_t s
       });
       break;
     }
-    case Activation::silu: each(x, stride, channels, frames, [](V v) { return v * sigmoid_(v); }); break;
+    case Activation::silu:  // far below zero what is left of 1e-7 must not be multiplied
+      each(x, stride, channels, frames, [](V v) { return v < -18.f ? all(0.f) : v * sigmoid_(v); });
+      break;
     case Activation::hardswish:
       each(x, stride, channels, frames, [](V v) { return v * clip(v + 3.f, all(0.f), all(6.f)) * (1.f / 6.f); });
       break;
