@@ -9,6 +9,7 @@ import pytest
 
 import neurig
 from core import models
+from core.seeds import filled
 from neurig.model import Model, parse
 
 RATE = 48000
@@ -85,6 +86,29 @@ def test_a_slice_is_the_first_channels() -> None:
     small = submodel(2)
     small["weights"] = [weight for weight, keep in zip(whole["weights"], mask, strict=True) if keep]
     assert np.array_equal(played(model(whole), 0, x), model(small).instance().process(x))
+
+
+def test_a_slice_of_arrays_with_a_bottleneck() -> None:
+    """What an array gives to the head is sliced to what the next one adds to it, which is its bottleneck."""
+    def first(part: tuple[int, ...], whole: tuple[int, ...]) -> np.ndarray:
+        mask = np.zeros(whole, bool)
+        mask[tuple(slice(n) for n in part)] = True
+        return mask.ravel()
+
+    def arrays(channels: int, bottleneck: int) -> list[dict[str, Any]]:
+        second = models.layer_array(channels, channels, 1, [3]) | {"bottleneck": bottleneck}
+        return [models.layer_array(1, channels, bottleneck, [1]), second]
+
+    sizes = {"method": "slice_channels_uniform", "kwargs": {"allowed_channels": [2, 4]}}
+    whole = filled("WaveNet", {"layers": [array | {"slimmable": sizes} for array in arrays(4, 2)]})
+    mask = np.concatenate([
+        first((2, 1), (4, 1)), first((2, 2, 3), (4, 4, 3)), first((2,), (4,)), first((2, 1), (4, 1)),
+        first((2, 2), (4, 4)), first((2,), (4,)), first((1, 2), (2, 4)),
+        first((2, 2), (4, 4)), first((1, 2, 3), (2, 4, 3)), first((1,), (2,)), first((1, 1), (2, 1)),
+        first((2, 1), (4, 2)), first((2,), (4,)), first((1, 1), (1, 2)), [True]])  # fmt: skip
+    small = json.loads(models.model_file("WaveNet", {"layers": arrays(2, 1)}, np.array(whole["weights"])[mask]))
+    x = sine(1000)
+    assert np.array_equal(played(model(whole), 0, x), played(model(small), 1, x))
 
 
 def test_models_of_one_size_take_no_notice() -> None:
