@@ -1,8 +1,8 @@
 // Files that are almost right: each goes through the reader and, where it loads, through everything that can be done
 // with a model. Built with sanitizers, in two ways:
 //   with libFuzzer (tests/core/fuzz.py), which searches by coverage;
-//   as a program of its own: `fuzz SECONDS SEED FILE…` changes the given files at random, `fuzz 0 0 FILE…` takes them as
-//   they are (tests/core/test_fuzz.py). A failure's input is left in the file "failed-input".
+//   as a program of its own: `fuzz SECONDS SEED FILE…` changes the given files at random, `fuzz 0 0 FILE…` takes them
+//   as they are (tests/core/test_fuzz.py). A failure's input is left in the file "failed-input".
 #include <sanitizer/common_interface_defs.h>
 #include <time.h>
 
@@ -60,13 +60,22 @@ void play(neurig_model *model, double rate, int quality, int most) {
     if (block == 65) neurig_instance_reset(instance);
     if (block == 7) x[5] = 3e38f, x[6] = kNan;
   }
-  neurig_instance_free(instance);
+  neurig_amp *amp = neurig_amp_new(rate);
+  neurig_amp_swap(amp, instance);
+  std::fill(x.begin(), x.end(), 0.f);
+  for (const int level : {NEURIG_LEVEL_NORMALISED, NEURIG_LEVEL_CALIBRATED}) {
+    neurig_amp_set(amp, NEURIG_AMP_LEVEL, float(level));
+    neurig_amp_process(amp, x.data(), x.data(), std::min(64, most));
+    must(neurig_amp_level(amp) <= level, "a level is above the one asked for");
+  }
+  neurig_amp_free(amp);
 }
 
 void perform(neurig_model *model) {
   neurig_predictor *predictor = neurig_predictor_new(model, 1, nullptr, 0);
   must(predictor, "a predictor is refused");
-  const size_t dimension = size_t(neurig_predictor_dimension(predictor)), mixtures = size_t(neurig_predictor_mixtures(predictor));
+  const size_t dimension = size_t(neurig_predictor_dimension(predictor));
+  const size_t mixtures = size_t(neurig_predictor_mixtures(predictor));
   std::vector<float> frame(dimension, 0.5f), mus(dimension * mixtures), sigmas(mus), logits(mixtures);
   for (const float odd : kOddValues) {
     neurig_predictor_condition(predictor, frame.data());
@@ -89,8 +98,9 @@ void read(const char *text, size_t size) {
   must(!*error, "a file is read, and there is an error");
   const Json info = Json::parse(neurig_model_info(model));
   must(neurig_model_rate(model) >= 0 && neurig_model_sizes(model) >= 1, "rate or sizes out of range");
-  for (int p = 0; p < neurig_model_params(model); p++) must(neurig_model_param_name(model, p), "a knob has no name");
-  must(!neurig_model_param_name(model, -1) && !neurig_model_param_name(model, neurig_model_params(model)), "a knob too many");
+  const int knobs = neurig_model_params(model);
+  for (int p = 0; p < knobs; p++) must(neurig_model_param_name(model, p), "a knob has no name");
+  must(!neurig_model_param_name(model, -1) && !neurig_model_param_name(model, knobs), "a knob too many");
   if (neurig_model_is_predictor(model)) {
     perform(model);
   } else {
@@ -165,7 +175,8 @@ std::string changed_parts(const std::string &text, Random &random) {
         else *part = odd_value(random);
         break;
       case 1:
-        if (part->is_structured() && !part->empty()) part->erase(std::next(part->begin(), long(random() % part->size())));
+        if (part->is_structured() && !part->empty())
+          part->erase(std::next(part->begin(), long(random() % part->size())));
         break;
       case 2:
         if (part->is_number()) *part = part->get<double>() + (random() % 2 ? 1 : -1);
@@ -177,8 +188,8 @@ std::string changed_parts(const std::string &text, Random &random) {
       case 5: *part = Json::array({Json(*part)}); break;
       default: *part = odd_value(random);
     }
-    if (part->is_number_float() && std::floor(part->get<double>()) == part->get<double>() && std::fabs(part->get<double>()) < 1e15)
-      *part = part->get<int64_t>();  // a size stays a whole number
+    const double number = part->is_number_float() ? part->get<double>() : 0.5;
+    if (std::floor(number) == number && std::fabs(number) < 1e15) *part = int64_t(number);  // sizes stay whole
   }
   if (random() % 4) give_weights(file, random);
   return file.dump(-1, ' ', false, Json::error_handler_t::replace);

@@ -1,9 +1,9 @@
-"""Searches with libFuzzer for files that break the readers: needs clang and its runtime (Debian: clang, libclang-rt-dev).
+"""Searches with libFuzzer for files that break the readers. Needs clang (Debian: clang, libclang-rt-dev).
 
     .venv/bin/python tests/core/fuzz.py --seconds 600 lstm linear     CPU seconds for each family; all without names
 
-A family's corpus stays in build/fuzz/<family>; the next search goes on from it. What breaks the core is left there too, as
-crash-…, timeout-… or oom-…, and ends the search.
+A family's corpus stays in build/fuzz/<family>; the next search goes on from it. What breaks the core is left there
+too, as crash-…, timeout-… or oom-…, and ends the search.
 """
 
 from __future__ import annotations
@@ -88,7 +88,8 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.families) - set(families):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    clang = next((name for name in ("clang++", *(f"clang++-{n}" for n in range(25, 13, -1))) if shutil.which(name)), None)
+    names = ["clang++", *(f"clang++-{version}" for version in range(25, 13, -1))]
+    clang = next(filter(shutil.which, names), None)
     if not clang:
         parser.error("no clang++ is installed")
     FOLDER.mkdir(parents=True, exist_ok=True)

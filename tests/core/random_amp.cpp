@@ -1,5 +1,5 @@
-// The amp stage driven by chance: swaps, collects, settings, resets and blocks in any order. What is handed over must come
-// back once, whatever happens. Arguments: seconds of CPU, seed, model files.
+// The amp stage driven by chance: swaps, collects, settings, resets and blocks in any order. What is handed over must
+// come back once, whatever happens. Arguments: seconds of CPU, seed, model files.
 #include <time.h>
 
 #include <cmath>
@@ -36,19 +36,21 @@ static void run(std::minstd_rand &random, const std::vector<neurig_model *> &mod
     neurig_instance_free(instance);
   };
   std::vector<float> x(1000);
-  const float odd[] = {0, 1, -60, 60, -100, 1e9f, 20, std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()};
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInfinity = std::numeric_limits<float>::infinity();
+  const float odd[] = {0, 1, -60, 60, -100, 1e9f, 20, kNan, kInfinity};
   neurig_instance *newest = nullptr;
   for (int steps = 1 + int(random() % 200); steps > 0; steps--) {
     switch (random() % 8) {
       case 0:
         newest = nullptr;
-        if (random() % 4) newest = neurig_instance_new(models[random() % models.size()], rate, int(random() % 3), nullptr, 0);
+        if (random() % 4)
+          newest = neurig_instance_new(models[random() % models.size()], rate, int(random() % 3), nullptr, 0);
         if (newest) lent.insert(newest);
         back(neurig_amp_swap(amp, newest));
         must(neurig_amp_instance(amp) == newest, "what was put in is not the amp's instance");
         break;
       case 1: back(neurig_amp_collect(amp)); break;
-      case 2: neurig_amp_set(amp, int(random() % 6) - 1, odd[random() % 9]); break;
+      case 2: neurig_amp_set(amp, int(random() % (NEURIG_AMP_DBU + 3)) - 1, odd[random() % 9]); break;
       case 3: neurig_amp_reset(amp); break;
       case 4:
         if (neurig_instance *instance = neurig_amp_instance(amp)) {
@@ -63,7 +65,9 @@ static void run(std::minstd_rand &random, const std::vector<neurig_model *> &mod
         for (int i = 0; i < n; i++) must(std::isfinite(x[size_t(i)]), "the output is not finite");
       }
     }
-    for (int p = 0; p <= NEURIG_AMP_XFADE; p++) must(std::isfinite(neurig_amp_get(amp, p)), "a setting is not finite");
+    for (int p = 0; p <= NEURIG_AMP_DBU; p++) must(std::isfinite(neurig_amp_get(amp, p)), "a setting is not finite");
+    const int level = neurig_amp_level(amp);
+    must(level >= NEURIG_LEVEL_RAW && level <= NEURIG_LEVEL_CALIBRATED, "the level is out of range");
     must(lent.size() <= 4, "the amp holds more instances than it has places");
   }
   must(neurig_amp_instance(amp) == newest, "the amp has lost its instance");

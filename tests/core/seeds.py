@@ -15,8 +15,9 @@ from core.stacks import Stack
 from neurig.model import parse
 
 FILM = {"active": True, "shift": True, "groups": 1}
-EVERY_FILM = {f"{place}_film": FILM for place in ("conv_pre", "conv_post", "input_mixin_pre", "input_mixin_post", "activation_pre",
-                                                  "activation_post", "layer1x1_post", "head1x1_post")}  # fmt: skip
+PLACES = ("conv_pre", "conv_post", "input_mixin_pre", "input_mixin_post", "activation_pre", "activation_post",
+          "layer1x1_post", "head1x1_post")  # fmt: skip
+EVERY_FILM = {f"{place}_film": FILM for place in PLACES}
 
 
 def filled(architecture: str, config: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -33,9 +34,10 @@ def filled(architecture: str, config: dict[str, Any], **more: Any) -> dict[str, 
 
 def a2_array(inputs: int, channels: int, head_size: int, **more: Any) -> dict[str, Any]:
     """A layer array with something of everything that newer WaveNets have."""
-    return {"input_size": inputs, "condition_size": 2, "head_size": head_size, "channels": channels, "kernel_sizes": [3, 2],
-            "dilations": [1, 5], "activation": ["Tanh", {"type": "LeakyReLU", "negative_slope": 0.1}],
-            "gating_mode": ["gated", "blended"], "secondary_activation": ["Sigmoid", "Softsign"], "head_bias": True} | more  # fmt: skip
+    return {"input_size": inputs, "condition_size": 2, "head_size": head_size, "channels": channels,
+            "kernel_sizes": [3, 2], "dilations": [1, 5],
+            "activation": ["Tanh", {"type": "LeakyReLU", "negative_slope": 0.1}], "gating_mode": ["gated", "blended"],
+            "secondary_activation": ["Sigmoid", "Softsign"], "head_bias": True} | more  # fmt: skip
 
 
 def a2() -> dict[str, Any]:
@@ -43,7 +45,8 @@ def a2() -> dict[str, Any]:
     arrays = [
         a2_array(1, 4, 4, bottleneck=2, groups_input=2, groups_input_mixin=2, layer1x1={"active": True, "groups": 2},
                  head1x1={"active": True, "out_channels": 6, "groups": 2}, **EVERY_FILM),
-        a2_array(4, 4, 3, gating_mode="none", activation="ReLU", layer1x1={"active": False}, conv_pre_film=FILM | {"shift": False},
+        a2_array(4, 4, 3, gating_mode="none", activation="ReLU", layer1x1={"active": False},
+                 conv_pre_film=FILM | {"shift": False},
                  head={"out_channels": 3, "kernel_size": 4, "head_dilation": 2, "bias": True}),
     ]  # fmt: skip
     head = {"channels": 5, "out_channels": 1, "kernel_sizes": [3, 2], "activation": "SiLU"}
@@ -52,8 +55,8 @@ def a2() -> dict[str, Any]:
 
 def slimmable() -> dict[str, Any]:
     sizes = {"method": "slice_channels_uniform", "kwargs": {"allowed_channels": [1, 2, 4]}}
-    arrays = [models.layer_array(1, 4, 4, [1, 2]) | {"slimmable": sizes}, models.layer_array(4, 4, 1, [8]) | {"slimmable": sizes}]
-    return filled("WaveNet", {"layers": arrays})
+    arrays = [models.layer_array(1, 4, 2, [1, 2]), models.layer_array(4, 4, 1, [8]) | {"bottleneck": 2}]
+    return filled("WaveNet", {"layers": [array | {"slimmable": sizes} for array in arrays]})
 
 
 def container() -> dict[str, Any]:
@@ -64,16 +67,16 @@ def container() -> dict[str, Any]:
 
 
 def every_layer() -> Stack:
-    stack = Stack(inputs=2).dense(8, "tanh").conv(6, 3, 2, groups=2, activation="relu").batch_norm().prelu().activation("softmax")
-    return stack.gru(3).conv2d(3, 2, (2, 2)).activation("elu").lstm(2).dense(1, "sigmoid")
+    stack = Stack(inputs=2).dense(8, "tanh").conv(6, 3, 2, groups=2, activation="relu").batch_norm().prelu()
+    return stack.activation("softmax").gru(3).conv2d(3, 2, (2, 2)).activation("elu").lstm(2).dense(1, "sigmoid")
 
 
 def checked(stack: Stack) -> dict[str, Any]:
     """As AIDA-X writes it: with gains and a recorded answer."""
     x = np.random.default_rng(2).normal(0, 0.3, 50)
     answer = stacks.run(stack, x, silence=0).tolist()
-    return stack.file(in_skip=0, in_gain=1.5, out_gain=-3, metadata={"samplerate": "48000", "name": "x"}, samplerate=48000,
-                      input_batch=x.tolist(), output_batch=answer)  # fmt: skip
+    return stack.file(in_skip=0, in_gain=1.5, out_gain=-3, metadata={"samplerate": "48000", "name": "x"},
+                      samplerate=48000, input_batch=x.tolist(), output_batch=answer)  # fmt: skip
 
 
 @functools.cache
@@ -82,18 +85,20 @@ def seeds() -> dict[str, str]:
     rng = np.random.default_rng(1)
     arrays = [models.layer_array(1, 4, 2, [1, 2, 4]), models.layer_array(4, 2, 1, [8], head_bias=True)]
     files = {
-        "wavenet-a1": filled("WaveNet", {"layers": arrays, "head": None, "head_scale": 0.02}, sample_rate=48000, metadata={"name": "x"}),
+        "wavenet-a1": filled("WaveNet", {"layers": arrays, "head": None, "head_scale": 0.02}, sample_rate=48000,
+                             metadata={"name": "x", "loudness": -20, "input_level_dbu": 12, "output_level_dbu": 13.5}),
         "wavenet-a2": a2(),
         "wavenet-slimmable": slimmable(),
         "container": container(),
-        "convnet": filled("ConvNet", {"channels": 3, "dilations": [1, 2, 4], "batchnorm": True, "groups": 1, "activation": "Tanh"}),
+        "convnet": filled("ConvNet", {"channels": 3, "dilations": [1, 2, 4], "batchnorm": True, "activation": "Tanh"}),
         "lstm": filled("LSTM", {"input_size": 2, "hidden_size": 3, "num_layers": 2}),
         "linear": filled("Linear", {"receptive_field": 70, "bias": True}),
         "mdrnn": json.loads(models.mdrnn_file(3, 4, 2, 2, rng)),
         "rtneural": every_layer().file(),
         "aidax": checked(Stack().lstm(3).dense(1)),
         "guitarml": stacks.guitarml("GRU", 3, inputs=2, layers=2, skip=1),
-        "state-dict": {"conv.weight": rng.normal(size=(4, 1, 3)).tolist()} | stacks.guitarml("LSTM", 3, inputs=4)["state_dict"],
+        "state-dict": {"conv.weight": rng.normal(size=(4, 1, 3)).tolist()}
+                      | stacks.guitarml("LSTM", 3, inputs=4)["state_dict"],
         "wavenet-va": stacks.gated_wavenet(2, [1, 2], strings=True),
     }  # fmt: skip
     return {name: json.dumps(file) for name, file in files.items()}

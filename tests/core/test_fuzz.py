@@ -1,4 +1,4 @@
-"""The core under sanitizers: damaged files, the amp stage driven by chance, threads. tests/core/fuzz.py searches longer."""
+"""The core under sanitizers: damaged files, the amp stage driven by chance, threads. fuzz.py searches longer."""
 
 import json
 import os

@@ -1,5 +1,5 @@
-"""Random WaveNets of every number of channels and taps, by the kernel for common layers and by the general one: the same
-model with a modulation that changes nothing takes the general way."""
+"""Random WaveNets of every number of channels and taps, by the kernel for common layers and by the general one: the
+same model with a modulation that changes nothing takes the general way."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def modulated(arrays: list[dict[str, Any]], weights: np.ndarray) -> tuple[list[d
         copy(a["input_size"] * c)
         for _ in a["dilations"]:
             copy(c * c * k + c + c + c * c + c)
-            parts.append(np.concatenate([np.zeros(2 * c), np.ones(c), np.zeros(c)]))  # factors of the input, then constants
+            parts.append(np.concatenate([np.zeros(2 * c), np.ones(c), np.zeros(c)]))  # of the input, then constants
         copy(a["head_size"] * c + a["head_size"] * a["head_bias"])
     copy(1)
     assert at == len(weights)
