@@ -1,15 +1,16 @@
 """What the tests of all folders share: the reference data, free ports, a private JACK server, and a way to wait."""
 
+import fcntl
 import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import pytest
 
@@ -111,7 +112,7 @@ def jack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JackServer
 def _run_jack(folder: Path, rate: int, block: int) -> Iterator[JackServer]:
     if shutil.which("jackd") is None:
         pytest.fail("jackd is missing: ./check installs it")
-    name = f"neurig-test-{uuid.uuid4().hex[:8]}"
+    name, lock = _jack_name()
     env = os.environ | {
         "JACK_DEFAULT_SERVER": name,
         "JACK_NO_START_SERVER": "1",
@@ -132,3 +133,32 @@ def _run_jack(folder: Path, rate: int, block: int) -> Iterator[JackServer]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+        lock.close()
+
+
+def _command(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
+    except OSError:  # it has ended
+        return ""
+
+
+def _jack_name() -> tuple[str, IO[str]]:
+    """A server name that no test run uses, and the open file that keeps it so.
+
+    JACK's registry holds eight names and forgets a server that was killed only when one of the same name starts.
+    So the names are few; and a registry whose servers are all dead is removed.
+    """
+    folder = Path(tempfile.gettempdir())
+    with (folder / "neurig-test-jack.lock").open("w") as registry:
+        fcntl.flock(registry, fcntl.LOCK_EX)
+        if not any(_command(process) in ("jackd", "jackdbus") for process in Path("/proc").glob("[0-9]*")):
+            Path("/dev/shm/jack-shm-registry").unlink(missing_ok=True)
+        for number in range(8):
+            lock = (folder / f"neurig-test-jack-{number}.lock").open("w")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return f"neurig-test-{number}", lock
+            except BlockingIOError:
+                lock.close()
+    pytest.fail("eight JACK servers of tests are running already")
