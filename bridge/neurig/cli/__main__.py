@@ -1,0 +1,5 @@
+"""``python -m neurig.cli`` is the ``neurig`` command."""
+
+from neurig.cli import main
+
+main()

@@ -1,0 +1,77 @@
+"""``neurig info`` and ``neurig convert``: what model files are, and how to change them into others."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="All of it, for programs.")
+def info(model: str, as_json: bool) -> None:
+    """Tell what MODEL is: an amp or a predictor, its sizes, its knobs, and what its maker noted."""
+    from neurig.model import load
+
+    loaded = load(model)
+    about = {"path": model} | loaded.info
+    if as_json:
+        click.echo(json.dumps(about, indent=2, ensure_ascii=False))
+        return
+    rows = list(_facts(about))
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def _facts(about: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Name and value of what ``info`` shows, in words and units that are read without knowing the format."""
+    for name in ("path", "kind", "family", "architecture"):
+        yield name, about[name]
+    if rate := about.get("sample_rate"):
+        yield "sample rate", f"{rate:g} Hz"
+    if "receptive_field" in about:
+        frames = about["receptive_field"]
+        length = f" ({1000 * frames / rate:.1f} ms)" if frames and rate else ""
+        yield "receptive field", f"{frames} samples{length}" if frames else "without end"
+    for name in ("dimension", "units", "layers", "mixtures", "weights", "sizes"):
+        if name in about:
+            yield name, f"{about[name]:,}"
+    if "macs" in about:
+        yield "cost", f"{about['macs']:,} multiply-adds per {'sample' if about['kind'] == 'amp' else 'frame'}"
+    if "self_check" in about:
+        yield "self-check", f"ESR {about['self_check']:.1e} against the output that the file carries"
+    if "warning" in about:
+        yield "warning", about["warning"]
+    for param in about.get("params", ()):
+        yield f"knob {param['name']}", f"{param['low']:g} to {param['high']:g}, {param['default']:g} at first"
+    metadata = about.get("metadata")
+    for name, value in metadata.items() if isinstance(metadata, dict) else ():
+        if name == "date" and isinstance(value, dict) and {"year", "month", "day"} <= value.keys():
+            value = "{year}-{month}-{day}".format_map(value)
+        if isinstance(value, (str, int, float)) and value != "":
+            yield name.replace("_", " "), " ".join(str(value).split())
+
+
+@click.command()
+@click.argument("source", metavar="IN")
+@click.argument("target", metavar="[OUT]", required=False)
+def convert(source: str, target: str | None) -> None:
+    """Convert an IMPSY predictor IN (.keras, .h5) to OUT (.mdrnn).
+
+    Without OUT the new file is beside IN and named like it. TensorFlow is not needed.
+    """
+    from neurig.convert import mdrnn
+    from neurig.files import write_atomic
+    from neurig.model import parse
+
+    written = Path(target) if target else Path(source).with_suffix(".mdrnn")
+    if written.suffix.lower() != ".mdrnn":
+        raise click.UsageError(f"{written}: the name of a converted predictor ends in .mdrnn")
+    text = mdrnn(source)
+    about = parse(text, Path(source)).info  # what is written can be loaded
+    write_atomic(written, text)
+    click.echo(f"{written}: dimension {about['dimension']}, {about['units']} units, {about['layers']} layers, "
+               f"{about['mixtures']} mixtures")
