@@ -33,6 +33,8 @@ void must(bool holds, const char *what) {
   std::abort();
 }
 
+constexpr double kPatience = 20;  // seconds of CPU for all that is done with a file, with sanitizers
+
 double cpu_seconds() {
   timespec t;
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
@@ -210,12 +212,22 @@ std::string changed_bytes(std::string text, Random &random) {
 
 }  // namespace
 
+#ifdef LIBFUZZER
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  static double slowest = 1;
+  const double start = cpu_seconds();
   read(reinterpret_cast<const char *>(data), size);
+  const double took = cpu_seconds() - start;
+  if (took > slowest) {
+    slowest = took;
+    char name[32];
+    std::snprintf(name, sizeof name, "slowest-%.1f", took);
+    std::ofstream(name, std::ios::binary).write(reinterpret_cast<const char *>(data), long(size));
+  }
+  must(took < kPatience, "a file takes too long");
   return 0;
 }
-
-#ifdef LIBFUZZER
 
 extern "C" size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most);
 

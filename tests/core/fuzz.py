@@ -1,9 +1,10 @@
 """Searches with libFuzzer for files that break the readers. Needs clang (Debian: clang, libclang-rt-dev).
 
-    .venv/bin/python tests/core/fuzz.py --seconds 600 lstm linear     CPU seconds for each family; all without names
+    .venv/bin/python tests/core/fuzz.py --seconds 600 wavenet mdrnn     CPU seconds for each reader; all without names
 
-A family's corpus stays in build/fuzz/<family>; the next search goes on from it. What breaks the core is left there
-too, as crash-…, timeout-… or oom-…, and ends the search.
+A reader's corpus stays in build/fuzz/<reader>; the next search goes on from it. What breaks the core is left there
+too, as crash-…, timeout-… or oom-…, and ends the search; slowest-SECONDS is what took longest, if more than a second
+with the sanitizers.
 """
 
 from __future__ import annotations
@@ -22,10 +23,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from core import programs, seeds
 
 FOLDER = programs.ROOT / "build" / "fuzz"
-LIMITS = ["-max_len=40000", "-timeout=60", "-malloc_limit_mb=256", "-rss_limit_mb=2048"]
+LIMITS = ["-max_len=40000", "-timeout=300", "-malloc_limit_mb=256", "-rss_limit_mb=2048"]
 # Its kernels are written for GCC, which knows nothing of libFuzzer's coverage; they have no branches worth finding.
 CLANG = [*programs.THOROUGH, "-DLIBFUZZER", "-fsanitize=fuzzer", "-Wno-unknown-pragmas", "-Wno-psabi"]
 OF_GCC = ("kernels.cpp", "measure.cpp")
+# What reads which of the families in seeds.py.
+READERS = {
+    "wavenet": ("wavenet-a1", "wavenet-a2", "wavenet-slimmable"),
+    "nam": ("convnet", "lstm", "linear"),
+    "container": ("container",),
+    "rtneural": ("rtneural", "aidax"),
+    "state-dict": ("guitarml", "state-dict"),
+    "gated-wavenet": ("wavenet-va",),
+    "mdrnn": ("mdrnn",),
+}
 
 
 def build(clang: str) -> Path:
@@ -58,35 +69,40 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def search(program: Path, family: str, text: str, seconds: float) -> bool:
-    """Fuzzes one family; says whether all went well."""
-    folder = FOLDER / family
+def search(program: Path, reader: str, texts: dict[str, str], seconds: float) -> bool:
+    """Fuzzes one reader, from a text of each of its families on; says whether all went well."""
+    folder = FOLDER / reader
     corpus = folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
-    (corpus / "seed").write_text(text)
-    executions, start = 0, cpu_seconds()
+    for family, text in texts.items():
+        (corpus / family).write_text(text)
+    executions, coverage, start = 0, "", cpu_seconds()
     while cpu_seconds() - start < seconds:  # libFuzzer measures the time that passes, which on a busy machine is more
         left = seconds - (cpu_seconds() - start)
-        command = [str(program), *LIMITS, f"-max_total_time={max(5, min(60, int(left)))}", f"-dict={FOLDER / 'words'}",
+        command = [str(program), *LIMITS, f"-max_total_time={max(5, min(300, int(left)))}", f"-dict={FOLDER / 'words'}",
                    f"-artifact_prefix={folder}/", "-print_final_stats=1", str(corpus)]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=folder)
         if found := re.search(r"number_of_executed_units: (\d+)", done.stderr):
             executions += int(found[1])
+        if found := re.findall(r"cov: (\d+) ft: (\d+)", done.stderr):
+            coverage = f"{found[-1][0]} edges and {found[-1][1]} features covered"
         if done.returncode:
-            print(f"{family}: failed after {executions} executions; see {folder}\n{done.stderr[-6000:]}", flush=True)
+            print(f"{reader}: failed after {executions} executions; see {folder}\n{done.stderr[-6000:]}", flush=True)
             return False
     files = sum(1 for _ in corpus.iterdir())
-    print(f"{family}: {executions} executions in {cpu_seconds() - start:.0f} s of CPU, {files} files kept", flush=True)
+    took = cpu_seconds() - start
+    print(f"{reader}: {executions} executions in {took:.0f} s of CPU, {coverage}, {files} files kept", flush=True)
     return True
 
 
 def main() -> int:
     families = seeds.seeds()
+    assert set(families) == {name for names in READERS.values() for name in names}, "a family that no reader has"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("families", nargs="*", metavar="FAMILY", help=", ".join(families))
-    parser.add_argument("--seconds", type=float, default=600, help="of CPU for each family (default: %(default)g)")
+    parser.add_argument("readers", nargs="*", metavar="READER", help=", ".join(READERS))
+    parser.add_argument("--seconds", type=float, default=600, help="of CPU for each reader (default: %(default)g)")
     options = parser.parse_args()
-    if unknown := set(options.families) - set(families):
+    if unknown := set(options.readers) - set(READERS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
     names = ["clang++", *(f"clang++-{version}" for version in range(25, 13, -1))]
     clang = next(filter(shutil.which, names), None)
@@ -95,7 +111,8 @@ def main() -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     program = build(clang)
     dictionary()
-    good = [search(program, name, families[name], options.seconds) for name in options.families or families]
+    good = [search(program, reader, {name: families[name] for name in READERS[reader]}, options.seconds)
+            for reader in options.readers or READERS]  # fmt: skip
     return 0 if all(good) else 1
 
 
