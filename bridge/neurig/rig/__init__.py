@@ -4,7 +4,7 @@
 ``nodes.py``         the types of node and their parameters, declared once
 ``state.py``         a rig as data
 ``config.py``        the file that ``neurig serve`` reads
-``server.py``        the control process; with ``osc.py``, ``requests.py``, ``performer.py`` (predictors),
+``server.py``        the control process; with ``requests.py``, ``performer.py`` (predictors),
                      ``subscriptions.py``, ``takes.py`` (recordings)
 ``supervisor.py``    its hold on the audio process; they talk in ``wire.py``'s words
 ``audio.py``         the audio process; with ``backends.py``, ``graph.py`` and ``recording.py``

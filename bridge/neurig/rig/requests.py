@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import neurig
 from neurig.files import write_atomic
+from neurig.osc import Client
 from neurig.rig.config import locate, settle, split_address
 from neurig.rig.errors import RigError
 from neurig.rig.nodes import TYPES, Param, check_name, hint
-from neurig.rig.osc import Client
 from neurig.rig.state import Connection, Rig
 from neurig.rig.takes import settle_recording
 

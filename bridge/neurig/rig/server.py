@@ -14,10 +14,10 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from neurig.osc import Client, OscSocket
 from neurig.rig.config import Settings, locate, settle
 from neurig.rig.errors import RigError
 from neurig.rig.nodes import FILE, TYPES, Param
-from neurig.rig.osc import Client, OscPort
 from neurig.rig.performer import Performer
 from neurig.rig.requests import Requests
 from neurig.rig.state import Node, Rig
@@ -52,7 +52,7 @@ class Server:
         self.settings = settings
         self.rig = rig
         self.audio = Supervisor(settings.audio, self._restore, self._audio_event)
-        self.osc = OscPort(self._receive, lambda client, problem: self._refuse(
+        self.osc = OscSocket(self._receive, lambda client, problem: self._refuse(
             client, settings.root, RigError("bad_request", problem)))
         self.performers: dict[str, Performer] = {}
         self.subscriptions = Subscriptions(self.send)

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from neurig.osc import Client
 from neurig.rig.errors import RigError
-from neurig.rig.osc import Client
 
 _MOST = 4096
 
