@@ -38,6 +38,16 @@ LINK = (
     "-pthread -s -static-libgcc -static-libstdc++ -Wl,--exclude-libs,ALL -l:libspeexdsp.a -l:libfftw3f.a -lm"
 ).split()
 
+# A network that is played by a session and written in Python; see bridge/neurig/session.py.
+NETWORK = """
+extern "Python" {
+    int neurig_python_condition(void *, const double *);
+    int neurig_python_predict(void *, double, double, double *);
+    void neurig_python_reset(void *);
+    void neurig_python_seed(void *, uint64_t);
+}
+"""
+
 PD_HEADERS = ["/usr/include/pd", "/usr/include", "/usr/local/include/pd", "/usr/local/include"]
 SC_HEADERS = ["/usr/include/SuperCollider", "/usr/local/include/SuperCollider"]
 
@@ -57,6 +67,7 @@ def builder(objects: list[Path]) -> FFI:
     ffi = FFI()
     source = '#include "neurig.h"\n'
     ffi.cdef(declarations(HERE / "core" / "neurig.h"))
+    ffi.cdef(NETWORK)
     kernel = HERE / "pyo" / "kernel.h"
     if kernel.exists():
         ffi.cdef(declarations(kernel))

@@ -4,6 +4,7 @@ import math
 import os
 import threading
 from collections.abc import Callable
+from typing import final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,8 +14,9 @@ from neurig._core import ffi, lib
 from neurig.model import Model, load
 
 
+@final
 class Predictor:
-    """A player's session with an MDRNN.
+    """One performance of an MDRNN.
 
     A *frame* has :attr:`dimension` numbers, ``[dt, x1 … x(dimension - 1)]``: ``dt`` in seconds since the frame before,
     each ``x`` in 0..1. :meth:`condition` gives the network a frame of the player's; :meth:`predict` asks for the next
@@ -37,6 +39,7 @@ class Predictor:
             reason = ffi.string(error).decode(errors="replace")
             raise ModelError(reason if self.model.path is None else f"{self.model.path}: {reason}")
         self._handle = ffi.gc(handle, lib.neurig_predictor_free)
+        self._network = ffi.new("neurig_network *", lib.neurig_predictor_network(handle))  # for a session
         self._lock = threading.Lock()
         self.dimension: int = lib.neurig_predictor_dimension(self._handle)
         self.mixtures: int = lib.neurig_predictor_mixtures(self._handle)

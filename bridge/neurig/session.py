@@ -15,32 +15,44 @@ Modes:
     The network listens, and plays on where the player has rested for ``threshold`` seconds, until the player comes
     back. It does not play before it has heard something.
 ``polyphony``
-    Each of the player's frames is answered by one of the network's.
+    Each of the player's frames is answered by one of the network's, its time step later.
 ``battle``
     The network plays on its own, from the start, and does not listen.
 ``useronly``
     The network is silent.
+``filter``
+    Each of the player's frames is replaced by one of the network's, at once.
+
+The state machine itself is the core's (``session.h``): Pure Data and SuperCollider play by the same one.
 """
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from heapq import heappop, heappush
 from typing import Any, Protocol
 
-MODES = ("callresponse", "polyphony", "battle", "useronly")
+from neurig._core import ffi, lib
+
+MODES = ("callresponse", "polyphony", "battle", "useronly", "filter")
 
 SHORTEST = 0.001
 """Seconds: the least time between two frames of which the second follows from the first."""
 LATEST = 1.0
 """Seconds: played later than that (the machine slept), a network goes on from now instead of catching up."""
 MOST_PENDING = 64
-"""Answers that may wait for their time; further ones are dropped, so that no backlog builds up."""
-_TOLERANCE = 1e-3  # of values beyond 0 and 1, as rounding in a patch makes them
+"""Predictions that may wait for their time. Beyond, an answer takes the place of the one asked for last, so that no
+backlog builds up and the newest gesture is answered."""
+
+_ROOM = 64  # numbers in a frame
 
 
 class Network(Protocol):
-    """What a session needs of a predictor; :class:`neurig.Predictor` is one."""
+    """What a session needs of a predictor; :class:`neurig.Predictor` is one.
+
+    Frames are ``[dt, x1 … x(dimension - 1)]``, ``dt`` in seconds, each ``x`` in 0..1. What :meth:`predict` gives is
+    limited to that by the session; it should also go on into the network like that.
+    """
 
     dimension: int
 
@@ -65,30 +77,36 @@ class Event:
 
 
 class Session:
-    """One player and one predictor.
-
-    :ivar threshold: seconds of rest after which the network takes over (callresponse)
-    :ivar timescale: stretches the network's time steps; 2 is half as fast
-    :ivar pitemp: above 0; flattens (large) or sharpens (small) the network's choices between alternatives
-    :ivar sigmatemp: 0 or more; scales the variance of its values
-    """
+    """One player and one predictor. For one thread at a time."""
 
     def __init__(self, predictor: Network, mode: str = "callresponse", threshold: float = 0.1, timescale: float = 1.0,
-                 pitemp: float = 1.0, sigmatemp: float = 0.01, run: bool = True, now: float = 0.0) -> None:
-        """:param run: whether it plays from the start
+                 pitemp: float = 1.0, sigmatemp: float = 0.01, run: bool = True, now: float = 0.0, *,
+                 mix: float = 1.0, seed: int | None = None) -> None:
+        """:param predictor: a :class:`neurig.Predictor`, or another :class:`Network`
+        :param run: whether it plays from the start
         :param now: seconds, of any clock that never jumps
+        :param seed: as for :meth:`seed`; ``None``: the predictor's chance goes on as it is
+        :raises ValueError: where there is no such mode, or a number is out of range
         """
+        error = ffi.new("char[]", 256)
+        handle = lib.neurig_session_new(_ROOM, now, error, len(error))
+        if handle == ffi.NULL:
+            raise MemoryError(ffi.string(error).decode())
+        self._handle = ffi.gc(handle, lib.neurig_session_free)
+        self._self = ffi.new_handle(self)
+        self._error = error
+        self._time = ffi.new("double *")
+        self._problem: BaseException | None = None  # what a network in Python raised
+        self.set_mode(mode, now)
         self.threshold = threshold
         self.timescale = timescale
         self.pitemp = pitemp
         self.sigmatemp = sigmatemp
-        self._predictor = predictor
-        self._mode = mode
-        self._running = run
-        self._begin = now  # battle: when it began
-        self._last_input: float | None = None
-        self._heard = False  # has the network something to answer?
-        self._pending: list[Event] = []
+        self.mix = mix
+        if seed is not None:
+            self.seed(seed)
+        lib.neurig_session_run(self._handle, run, now)
+        self.replace(predictor, now)
 
     @property
     def predictor(self) -> Network:
@@ -96,11 +114,68 @@ class Session:
 
     @property
     def mode(self) -> str:
-        return self._mode
+        return MODES[lib.neurig_session_mode(self._handle)]
 
     @property
     def running(self) -> bool:
-        return self._running
+        return bool(lib.neurig_session_running(self._handle))
+
+    @property
+    def threshold(self) -> float:
+        """Seconds from 0: callresponse: rest after which the network takes over."""
+        return self._get(lib.NEURIG_SESSION_THRESHOLD)
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        self._set(lib.NEURIG_SESSION_THRESHOLD, value, "threshold", "0 or more")
+
+    @property
+    def timescale(self) -> float:
+        """From 0: stretches the network's time steps; 2 is half as fast."""
+        return self._get(lib.NEURIG_SESSION_TIMESCALE)
+
+    @timescale.setter
+    def timescale(self, value: float) -> None:
+        self._set(lib.NEURIG_SESSION_TIMESCALE, value, "timescale", "0 or more")
+
+    @property
+    def pitemp(self) -> float:
+        """Above 0: flattens (large) or sharpens (small) the network's choices between alternatives."""
+        return self._get(lib.NEURIG_SESSION_PITEMP)
+
+    @pitemp.setter
+    def pitemp(self, value: float) -> None:
+        self._set(lib.NEURIG_SESSION_PITEMP, value, "pitemp", "above 0")
+
+    @property
+    def sigmatemp(self) -> float:
+        """From 0: scales the variance of the network's values."""
+        return self._get(lib.NEURIG_SESSION_SIGMATEMP)
+
+    @sigmatemp.setter
+    def sigmatemp(self, value: float) -> None:
+        self._set(lib.NEURIG_SESSION_SIGMATEMP, value, "sigmatemp", "0 or more")
+
+    @property
+    def mix(self) -> float:
+        """0..1: the values heard are ``(1 - mix) * player + mix * network``.
+
+        The player's are those that are answered (polyphony, filter), or where the hands are at that time (callresponse,
+        battle); before the first of them the network is heard alone. The network goes on from what it played, not from
+        the mix, and its time steps stay its own.
+        """
+        return self._get(lib.NEURIG_SESSION_MIX)
+
+    @mix.setter
+    def mix(self, value: float) -> None:
+        self._set(lib.NEURIG_SESSION_MIX, value, "mix", "from 0 to 1")
+
+    def _get(self, setting: int) -> float:
+        return lib.neurig_session_get(self._handle, setting)
+
+    def _set(self, setting: int, value: float, name: str, range_: str) -> None:
+        if lib.neurig_session_set(self._handle, setting, value) < 0:
+            raise ValueError(f"{name} is {value:g}, but has to be {range_}")
 
     def set_mode(self, mode: str, now: float) -> None:
         """Changes the mode. What was waiting to be played, or answered, is forgotten.
@@ -109,30 +184,46 @@ class Session:
         """
         if mode not in MODES:
             raise ValueError(f"no mode {mode!r}: there are {', '.join(MODES)}")
-        self._mode = mode
-        self._heard = False
-        self._restart(now)
+        lib.neurig_session_set_mode(self._handle, MODES.index(mode), now)
 
     def set_running(self, run: bool, now: float) -> None:
         """Pauses, or goes on. In the pause nothing is played and input is not listened to."""
-        if run != self._running:
-            self._running = run
-            self._restart(now)
+        lib.neurig_session_run(self._handle, run, now)
 
     def replace(self, predictor: Network, now: float) -> None:
         """Puts another predictor in place; the session goes on with it."""
+        network = getattr(predictor, "_network", None)
+        if network is None:
+            network = ffi.new("neurig_network *", {
+                "dimension": predictor.dimension, "handle": self._self,
+                "condition": lib.neurig_python_condition, "predict": lib.neurig_python_predict,
+                "reset": lib.neurig_python_reset, "seed": lib.neurig_python_seed,
+            })
         self._predictor = predictor
-        self._restart(now)
+        self._lock = getattr(predictor, "_lock", nullcontext())
+        dimension = predictor.dimension
+        self._values = ffi.new("double[]", dimension - 1)
+        self._frame = ffi.new("double[]", dimension)
+        if lib.neurig_session_replace(self._handle, network, now) < 0:
+            raise MemoryError("there is not enough memory")
+        self._raise()
 
     def reset(self, now: float) -> None:
         """The network forgets what was played, and what it was about to play."""
-        self._predictor.reset()
-        self._heard = False
-        self._restart(now)
+        with self._lock:
+            lib.neurig_session_reset(self._handle, now)
+        self._raise()
 
-    def _restart(self, now: float) -> None:
-        self._pending.clear()
-        self._begin = now
+    def seed(self, seed: int) -> None:
+        """Restarts the chance of this predictor, and of each that is put in place later: the same seed and the same
+        events give the same performance.
+
+        :param seed: 0..2⁶⁴ - 1
+        """
+        if not 0 <= seed < 2**64:
+            raise ValueError(f"a seed is a whole number from 0 to 2^64 - 1, not {seed}")
+        lib.neurig_session_seed(self._handle, seed)
+        self._raise()
 
     def input(self, values: Sequence[float], now: float) -> list[float]:
         """A frame of the player's.
@@ -141,56 +232,85 @@ class Session:
         :returns: the frame with its time step, ``[dt, x1 …]``, as the network got it
         :raises ValueError: where the count is wrong, or a value is out of range; nothing has changed then
         """
-        frame = [max(now - self._last_input, SHORTEST) if self._last_input is not None else SHORTEST,
-                 *self._checked(values)]
-        self._last_input = now
-        if self._running and self._mode == "callresponse":
-            self._pending.clear()
-            self._heard = True
-            self._predictor.condition(frame)
-        elif self._running and self._mode == "polyphony":
-            self._predictor.condition(frame)
-            self._plan(now, shortest=0.0)
-        return frame
-
-    def _checked(self, values: Sequence[float]) -> list[float]:
-        expected = self._predictor.dimension - 1
-        if len(values) != expected:
-            raise ValueError(f"this predictor takes {expected} values, not {len(values)}")
-        for index, value in enumerate(values, start=1):
-            if not math.isfinite(value) or not -_TOLERANCE <= value <= 1 + _TOLERANCE:
-                raise ValueError(f"x{index} is {value:g}, but values go from 0 to 1")
-        return [min(max(float(value), 0.0), 1.0) for value in values]
+        count = len(values)
+        if count == len(self._values):
+            self._values[0:count] = values
+        with self._lock:
+            done = lib.neurig_session_input(self._handle, self._values, count, now, self._frame, self._error, 256)
+        if done < 0:
+            raise ValueError(ffi.string(self._error).decode())
+        self._raise()
+        return list(self._frame)
 
     @property
     def due(self) -> float | None:
         """When :meth:`advance` has something to do next, in seconds; ``None``: not before something else happens."""
-        if not self._running or self._mode == "useronly":
-            return None
-        if self._pending:
-            return self._pending[0].time
-        if self._mode == "battle":
-            return self._begin
-        if self._mode == "callresponse" and self._heard and self._last_input is not None:
-            return max(self._last_input + self.threshold, self._begin)
-        return None
+        due = lib.neurig_session_due(self._handle)
+        return None if due == math.inf else due
 
     def advance(self, now: float) -> list[Event]:
-        """The frames that are due, in order; at most 64 at once (then :attr:`due` is still in the past)."""
+        """The frames that are due, in order; at most 64 at once (then :attr:`due` is still in the past).
+
+        A :class:`Network` that raises is silent from then on, until the player, or a change of mode, predictor or
+        pause, asks it anew.
+        """
         events: list[Event] = []
-        while (due := self.due) is not None and due <= now and len(events) < MOST_PENDING:
-            start = due if now - due < LATEST else now
-            if self._pending:
-                events.append(heappop(self._pending))
-                if self._mode == "polyphony":
-                    continue
-            self._plan(start, shortest=SHORTEST)
+        with self._lock:
+            while (len(events) < MOST_PENDING
+                   and lib.neurig_session_advance(self._handle, now, self._time, self._frame) > 0):
+                dt, *values = self._frame
+                events.append(Event(self._time[0], dt, tuple(values)))
+        self._raise()
         return events
 
-    def _plan(self, start: float, shortest: float) -> None:
-        """Asks the network for a frame, to be heard its time step after ``start``. Counting from when the frame
-        before was due, not from when it was played, keeps the tempo."""
-        dt, *values = (float(number) for number in self._predictor.predict(self.pitemp, self.sigmatemp))
-        if len(self._pending) < MOST_PENDING:
-            wait = max(max(dt, SHORTEST) * self.timescale, shortest)
-            heappush(self._pending, Event(start + wait, dt, tuple(values)))
+    def _raise(self) -> None:
+        if self._problem is not None:
+            problem, self._problem = self._problem, None
+            raise problem
+
+
+# ---- Networks in Python: the core calls these, with what _self of the session is
+
+@ffi.def_extern(error=-1)
+def neurig_python_condition(handle: Any, frame: Any) -> int:
+    session = ffi.from_handle(handle)
+    try:
+        session._predictor.condition(ffi.unpack(frame, session._predictor.dimension))
+    except BaseException as problem:  # goes on where the session was called
+        session._problem = problem
+        return -1
+    return 0
+
+
+@ffi.def_extern(error=-1)
+def neurig_python_predict(handle: Any, pi_temp: float, sigma_temp: float, frame: Any) -> int:
+    session = ffi.from_handle(handle)
+    try:
+        predicted = session._predictor.predict(pi_temp, sigma_temp)
+        if len(predicted) != session._predictor.dimension:
+            raise ValueError(f"the network gave {len(predicted)} numbers for a frame of {session._predictor.dimension}")
+        if not all(map(math.isfinite, predicted)):
+            raise ValueError("the network gave a number that is not finite")
+        frame[0 : len(predicted)] = predicted
+    except BaseException as problem:
+        session._problem = problem
+        return -1
+    return 0
+
+
+@ffi.def_extern()
+def neurig_python_reset(handle: Any) -> None:
+    session = ffi.from_handle(handle)
+    try:
+        session._predictor.reset()
+    except BaseException as problem:
+        session._problem = problem
+
+
+@ffi.def_extern()
+def neurig_python_seed(handle: Any, seed: int) -> None:
+    session = ffi.from_handle(handle)
+    try:
+        session._predictor.seed(seed)
+    except BaseException as problem:
+        session._problem = problem

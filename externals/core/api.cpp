@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <fstream>
 #include <memory>
 #include <system_error>
@@ -10,6 +11,7 @@
 #include "amp.h"
 #include "neurig.h"
 #include "predictor.h"
+#include "session.h"
 
 using namespace neurig;
 
@@ -30,6 +32,9 @@ struct neurig_amp : Amp {
 };
 struct neurig_predictor : Predictor {
   using Predictor::Predictor;
+};
+struct neurig_session : Session {
+  using Session::Session;
 };
 
 namespace {
@@ -75,6 +80,27 @@ std::string contents(const char *path) {
   if (!file.read(text.data(), size)) throw Error("the file cannot be read");
   return text;
 }
+
+// A predictor as a session's network: its frames are floats, a session's doubles.
+constexpr int kMaxDimension = 64;
+int condition(void *predictor, const double *frame) {
+  auto *self = static_cast<neurig_predictor *>(predictor);
+  float narrow[kMaxDimension];
+  std::copy_n(frame, self->model().dimension, narrow);
+  self->condition(narrow);
+  return 0;
+}
+int predict(void *predictor, double pi_temp, double sigma_temp, double *frame) {
+  auto *self = static_cast<neurig_predictor *>(predictor);
+  float narrow[kMaxDimension];
+  self->predict(float(pi_temp), float(sigma_temp), narrow);
+  std::copy_n(narrow, self->model().dimension, frame);
+  return 0;
+}
+void reset(void *predictor) { static_cast<neurig_predictor *>(predictor)->reset(); }
+void seed(void *predictor, uint64_t seed) { static_cast<neurig_predictor *>(predictor)->seed(seed); }
+
+constexpr const char *kModes[NEURIG_MODES] = {"callresponse", "polyphony", "battle", "useronly", "filter"};
 
 }  // namespace
 
@@ -165,5 +191,46 @@ void neurig_predictor_mixture(const neurig_predictor *predictor, float *mus, flo
 }
 void neurig_predictor_reset(neurig_predictor *predictor) { predictor->reset(); }
 void neurig_predictor_seed(neurig_predictor *predictor, uint64_t seed) { predictor->seed(seed); }
+
+const char *neurig_mode_name(int mode) { return mode < 0 || mode >= NEURIG_MODES ? nullptr : kModes[mode]; }
+int neurig_mode(const char *name) {
+  for (int mode = 0; mode < NEURIG_MODES; mode++)
+    if (!std::strcmp(name, kModes[mode])) return mode;
+  return -1;
+}
+neurig_network neurig_predictor_network(neurig_predictor *predictor) {
+  return {predictor->model().dimension, predictor, condition, predict, reset, seed};
+}
+neurig_session *neurig_session_new(int dimension, double now, char *error, int size) {
+  return guarded(error, size, [&] { return new neurig_session(dimension, now); });
+}
+void neurig_session_free(neurig_session *session) { delete session; }
+int neurig_session_replace(neurig_session *session, const neurig_network *network, double now) {
+  try {
+    session->replace(network, now);
+    return 0;
+  } catch (const std::bad_alloc &) {
+    return -1;
+  }
+}
+int neurig_session_dimension(const neurig_session *session) { return session->dimension(); }
+int neurig_session_set_mode(neurig_session *session, int mode, double now) { return session->set_mode(mode, now) ? 0 : -1; }
+int neurig_session_mode(const neurig_session *session) { return session->mode(); }
+void neurig_session_run(neurig_session *session, int on, double now) { session->run(on != 0, now); }
+int neurig_session_running(const neurig_session *session) { return session->running(); }
+int neurig_session_set(neurig_session *session, int setting, double value) { return session->set(setting, value) ? 0 : -1; }
+double neurig_session_get(const neurig_session *session, int setting) {
+  return setting < 0 || setting >= NEURIG_SESSION_SETTINGS ? 0 : session->get(setting);
+}
+void neurig_session_seed(neurig_session *session, uint64_t seed) { session->seed(seed); }
+void neurig_session_reset(neurig_session *session, double now) { session->reset(now); }
+int neurig_session_input(neurig_session *session, const double *values, int count, double now, double *frame, char *error,
+                         int size) {
+  return session->input(values, count, now, frame, error, size) ? 0 : -1;
+}
+double neurig_session_due(const neurig_session *session) { return session->due(); }
+int neurig_session_advance(neurig_session *session, double now, double *time, double *frame) {
+  return session->advance(now, time, frame);
+}
 
 }  // extern "C"

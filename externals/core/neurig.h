@@ -6,7 +6,8 @@
  *   neurig_instance   one channel through one model, at the host's sample rate
  *   neurig_amp        what a host puts into its signal path: an instance with gains, bypass, and a crossfade when the
  *                     instance is replaced
- *   neurig_predictor  one player's session with an MDRNN
+ *   neurig_predictor  one performance of an MDRNN
+ *   neurig_session    a player and a predictor (or another network), and who of them plays when
  *
  * Threads. Functions marked [real time] neither allocate, lock, wait, log nor throw, and may be called on the audio
  * thread. All others may take milliseconds: call them elsewhere. A Model may be used from any thread; any other object
@@ -28,6 +29,7 @@ typedef struct neurig_model neurig_model;
 typedef struct neurig_instance neurig_instance;
 typedef struct neurig_amp neurig_amp;
 typedef struct neurig_predictor neurig_predictor;
+typedef struct neurig_session neurig_session;
 
 const char *neurig_version(void);
 
@@ -122,7 +124,7 @@ void neurig_amp_process(neurig_amp *amp, const float *in, float *out, int n);
 /* [real time] Clears the instance's state (neurig_instance_reset). */
 void neurig_amp_reset(neurig_amp *amp);
 
-/* ---- Predictor: a player's session with an MDRNN --------------------------------------------------------------- */
+/* ---- Predictor: one performance of an MDRNN -------------------------------------------------------------------- */
 
 /* A frame has `dimension` numbers: [dt, x1 … x(dimension-1)], dt in seconds since the frame before, x in 0..1. */
 neurig_predictor *neurig_predictor_new(neurig_model *model, uint64_t seed, char *error, int size);
@@ -145,6 +147,86 @@ void neurig_predictor_mixture(const neurig_predictor *predictor, float *mus, flo
 void neurig_predictor_reset(neurig_predictor *predictor);
 /* [real time] Restarts the random generator: the same seed gives the same performance on every host. */
 void neurig_predictor_seed(neurig_predictor *predictor, uint64_t seed);
+
+/* ---- Session: who plays when ----------------------------------------------------------------------------------- */
+
+/* A session neither sleeps nor looks at a clock. It is told what happened and what time it is, in seconds of any clock
+ * that never jumps, and tells which frames are due:
+ *
+ *   neurig_session_input(session, values, count, now, …)               the player moves
+ *   neurig_session_due(session)                                        when to come back
+ *   while (neurig_session_advance(session, now, &time, frame) > 0) …   each frame that is to be heard now
+ */
+enum {
+  NEURIG_MODE_CALLRESPONSE, /* the network listens, and plays where the player has rested for the threshold, until the
+                             * player comes back; not before it has heard something */
+  NEURIG_MODE_POLYPHONY,    /* each of the player's frames is answered by one of the network's, its dt later */
+  NEURIG_MODE_BATTLE,       /* the network plays on its own, from the start, and does not listen */
+  NEURIG_MODE_USERONLY,     /* the network is silent */
+  NEURIG_MODE_FILTER,       /* each of the player's frames is replaced by one of the network's, at once */
+  NEURIG_MODES
+};
+/* "callresponse" …; NULL where there is no such mode. */
+const char *neurig_mode_name(int mode);
+/* The mode of that name, or -1. */
+int neurig_mode(const char *name);
+
+enum {
+  NEURIG_SESSION_THRESHOLD, /* callresponse: rest after which the network takes over; seconds from 0, default 0.1 */
+  NEURIG_SESSION_TIMESCALE, /* stretches the network's time steps, 2 is half as fast; from 0, default 1 */
+  NEURIG_SESSION_PITEMP,    /* pi_temp of neurig_predictor_predict; above 0, default 1 */
+  NEURIG_SESSION_SIGMATEMP, /* sigma_temp; from 0, default 0.01 */
+  NEURIG_SESSION_MIX,       /* 0..1, default 1: the values heard are (1 - mix)·player + mix·network. The player's are those
+                             * that are answered (polyphony, filter), or where the hands are now (callresponse, battle);
+                             * before the first of them the network is heard alone. The network goes on from what it
+                             * played, not from the mix. */
+  NEURIG_SESSION_SETTINGS
+};
+
+/* What a session plays: a predictor, or whatever can do what a predictor does. Frames are [dt, x1 …]; `condition` and
+ * `predict` give 0, or a negative number where they failed. */
+typedef struct {
+  int dimension; /* from 2 */
+  void *handle;  /* what the functions are called with */
+  int (*condition)(void *handle, const double *frame);
+  int (*predict)(void *handle, double pi_temp, double sigma_temp, double *frame);
+  void (*reset)(void *handle);
+  void (*seed)(void *handle, uint64_t seed);
+} neurig_network;
+/* [real time] The predictor as a session's network; it stays yours. */
+neurig_network neurig_predictor_network(neurig_predictor *predictor);
+
+/* A session without a network yet, running, in callresponse, with room for frames of `dimension` numbers. */
+neurig_session *neurig_session_new(int dimension, double now, char *error, int size);
+void neurig_session_free(neurig_session *session);
+/* [real time] (unless its frames are longer than those of all networks before, and than the room) Goes on with another
+ * network (copied; NULL: none). What was about to be played is not. Negative: there is not enough memory. */
+int neurig_session_replace(neurig_session *session, const neurig_network *network, double now);
+/* [real time] Of its network; 0 without one. */
+int neurig_session_dimension(const neurig_session *session);
+/* [real time] What was waiting to be played, or answered, is forgotten. Negative: there is no such mode. */
+int neurig_session_set_mode(neurig_session *session, int mode, double now);
+int neurig_session_mode(const neurig_session *session);
+/* [real time] 0 pauses: nothing is played, and input is not listened to. */
+void neurig_session_run(neurig_session *session, int on, double now);
+int neurig_session_running(const neurig_session *session);
+/* [real time] One of NEURIG_SESSION_…. Negative: out of range, and nothing has changed. */
+int neurig_session_set(neurig_session *session, int setting, double value);
+double neurig_session_get(const neurig_session *session, int setting);
+/* [real time] Restarts the network's random generator, and that of each network put in place later. */
+void neurig_session_seed(neurig_session *session, uint64_t seed);
+/* [real time] The network forgets what was played, and what it was about to play. */
+void neurig_session_reset(neurig_session *session, double now);
+/* [real time] A frame of the player's: x1 … x(dimension-1), each 0..1. `frame` (unless NULL) takes it with its time step,
+ * as the network got it. Negative: the count is wrong or a value is out of range, and nothing has changed. */
+int neurig_session_input(neurig_session *session, const double *values, int count, double now, double *frame, char *error,
+                         int size);
+/* [real time] When advance has something to do next; infinite: not before something else happens. */
+double neurig_session_due(const neurig_session *session);
+/* [real time] The next frame that is due by `now`. 1: `time` takes when it was due, `frame` the dt that the network gave
+ * (not scaled) and the values to be heard. 0: there is none. Negative: the network has failed, and is silent until the
+ * player, or a change of mode, network or pause, asks it anew. */
+int neurig_session_advance(neurig_session *session, double now, double *time, double *frame);
 
 /* ---- Measuring ------------------------------------------------------------------------------------------------- */
 
