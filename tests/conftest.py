@@ -1,6 +1,8 @@
-"""What the tests of all folders share: the reference data, free ports, a private JACK server, and a way to wait."""
+"""What the tests of all folders share: the reference data, small predictors, free ports, a private JACK server, and a way
+to wait."""
 
 import fcntl
+import json
 import os
 import shutil
 import socket
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TypeVar
 
+import numpy as np
 import pytest
 
 T = TypeVar("T")
@@ -26,6 +29,54 @@ def data() -> Path:
     path = Path(folder)
     assert path.is_dir(), f"NEURIG_TEST_DATA is {folder}, which is not a folder"
     return path.resolve()
+
+
+@pytest.fixture(scope="session")
+def predictor_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Writes a small predictor with random weights and gives its path. It plays about `tempo` frames per second."""
+    folder = tmp_path_factory.mktemp("predictors")
+
+    def write(name: str = "small.mdrnn", dimension: int = 3, tempo: float = 20.0, seed: int = 1) -> Path:
+        units, layers, mixtures, random = 8, 2, 2, np.random.default_rng(seed)
+        weights = []
+        for layer in range(layers):
+            inputs = dimension if layer == 0 else units
+            weights += [
+                random.standard_normal((inputs, 4 * units)) * 0.2,
+                random.standard_normal((units, 4 * units)) * 0.2,
+                np.zeros(4 * units),
+            ]
+        mus = np.full((mixtures, dimension), 5.0)  # of tenths: the middle
+        mus[:, 0] = 10.0 / tempo
+        weights += [
+            random.standard_normal((units, mixtures * dimension)) * 0.3,
+            mus,
+            np.zeros((units, mixtures * dimension)),
+            np.full(mixtures * dimension, -0.5),
+            np.zeros((units, mixtures)),
+            np.zeros(mixtures),
+        ]
+        path = folder / name
+        path.write_text(
+            json.dumps(
+                {
+                    "architecture": "MDRNN",
+                    "version": "1.0",
+                    "config": {
+                        "dimension": dimension,
+                        "units": units,
+                        "layers": layers,
+                        "mixtures": mixtures,
+                        "scale": 10,
+                    },
+                    "metadata": {},
+                    "weights": np.concatenate([np.ravel(part) for part in weights]).tolist(),
+                }
+            )
+        )
+        return path
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -157,6 +157,7 @@ _DECLARED = (
         Param("pitemp", NUMBER, 1.0, 0.01, 10, text="low: it plays what is likeliest; high: also what is not"),
         Param("sigmatemp", NUMBER, 0.01, 0, 10, text="how freely its values vary"),
         Param("timescale", NUMBER, 1.0, 0, 100, text="stretches its time; 2 is half as fast"),
+        Param("mix", NUMBER, 1.0, text="0: the player's values are heard, 1: the network's"),
         Param("seed", INTEGER, 0, 0, 2**31 - 1, text="the same seed gives the same performance"),
         Param("run", TOGGLE, 1, text="0 pauses it"),
     ), inputs=0, outputs=0),
