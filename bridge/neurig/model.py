@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neurig import ModelError
+from neurig import ModelError, convert
 from neurig._core import ffi, lib
 
 _ERROR_SIZE = 512
@@ -187,15 +187,15 @@ class Instance:
 
 
 def load(path: str | os.PathLike[str]) -> Model:
-    """Reads a model file: ``.nam``, ``.mdrnn``, or a ``.keras`` or ``.h5`` predictor, which is converted in memory.
+    """Reads a model file of any kind: amps as their trainers write them, ``.mdrnn`` predictors, and predictors as
+    ``.keras``, ``.h5`` and ``.tflite``, which are converted in memory.
 
     :raises ModelError: where the file is missing or is not a model that can be run; the message is ``path: reason``
     """
     path = Path(path)
-    if path.suffix.lower() in (".keras", ".h5", ".hdf5"):
-        from neurig.convert import mdrnn
-
-        return parse(mdrnn(path), path)
+    if convert.format_of(path):
+        network = convert.read(path)
+        return parse(network.text(), path)
     error = ffi.new("char[]", _ERROR_SIZE)
     handle = lib.neurig_model_load(os.fsencode(path), error, _ERROR_SIZE)
     if handle == ffi.NULL:

@@ -1,4 +1,4 @@
-"""Keras files become ``.mdrnn`` files that have the same weights to the last bit."""
+"""Predictors in other programs' files, read and written: the same weights to the last bit."""
 
 import io
 import json
@@ -12,7 +12,9 @@ import pytest
 from python.helpers import Command, Mdrnn
 
 import neurig
-from neurig.convert import mdrnn as convert
+from neurig import convert
+from neurig.convert import tflite
+from neurig.files import share
 
 
 def _keras_2(file: h5py.Group, model: Mdrnn) -> None:
@@ -68,11 +70,16 @@ def _archive(path: Path, write: Callable[[h5py.File, Mdrnn], None], model: Mdrnn
     return path
 
 
+def _converted(path: Path) -> dict:
+    """A ``.mdrnn`` file's content with the network of another file."""
+    return json.loads(convert.read(path).text())
+
+
 @pytest.mark.parametrize("model", [Mdrnn(), Mdrnn(4, 4, 1, 1), Mdrnn(9, 16, 12, 5)], ids=["usual", "least", "deep"])
 @pytest.mark.parametrize("write", [_keras_2, _keras_2_whole, _keras_3, _keras_3_training])
 def test_every_layout_gives_the_same_weights(tmp_path: Path, write: Callable, model: Mdrnn) -> None:
     for path in (_h5(tmp_path / "a.h5", write, model), _archive(tmp_path / "a.keras", write, model)):
-        converted = json.loads(convert(path))
+        converted = _converted(path)
         assert converted["config"] == {
             "dimension": model.dimension, "units": model.units, "layers": len(model.layers),
             "mixtures": model.mixtures, "scale": 10,
@@ -85,14 +92,14 @@ def test_every_layout_gives_the_same_weights(tmp_path: Path, write: Callable, mo
 def test_weights_that_are_hard_to_write_come_through(tmp_path: Path, mdrnn: Mdrnn) -> None:
     hard = np.array([1 / 3, 1e-45, 1.1754942e-38, 3.4028235e38, 16777217, 0.1, -0.0, 8.589973e9], np.float32)
     mdrnn.layers[0][2][: len(hard)] = hard
-    converted = json.loads(convert(_h5(tmp_path / "hard.h5", _keras_3, mdrnn)))
+    converted = _converted(_h5(tmp_path / "hard.h5", _keras_3, mdrnn))
     assert np.array(converted["weights"], np.float32).tobytes() == mdrnn.weights.tobytes()
 
 
 def test_real_files(data: Path) -> None:
     for dimension in (4, 9):
         name = f"musicMDRNN-dim{dimension}-layers2-units64-mixtures5-scale10"
-        of_h5, of_keras = (json.loads(convert(data / "impsy/models" / f"{name}.{kind}")) for kind in ("h5", "keras"))
+        of_h5, of_keras = (_converted(data / "impsy/models" / f"{name}.{kind}") for kind in ("h5", "keras"))
         assert of_h5["config"] == of_keras["config"]
         assert of_h5["config"] == {"dimension": dimension, "units": 64, "layers": 2, "mixtures": 5, "scale": 10}
         assert of_h5["weights"] == of_keras["weights"]
@@ -141,7 +148,7 @@ def _with_nan(file: h5py.File, model: Mdrnn) -> None:
 def test_another_network_is_refused_with_the_reason(tmp_path: Path, write: Callable, reason: str) -> None:
     path = _h5(tmp_path / "other.h5", write, Mdrnn())
     with pytest.raises(neurig.ModelError, match=reason) as caught:
-        convert(path)
+        convert.read(path)
     assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
 
 
@@ -154,7 +161,7 @@ def test_other_files_are_refused_with_the_reason(tmp_path: Path) -> None:
     torn.write_bytes(_h5(tmp_path / "whole.h5", _keras_3, Mdrnn()).read_bytes()[:3000])
     reasons = {
         tmp_path / "none.h5": "No such file",
-        tmp_path: "Is a directory",
+        tmp_path: "folder",
         empty: "empty",
         text: "neither a Keras nor an HDF5 file",
         archive: "no model.weights.h5",
@@ -162,8 +169,118 @@ def test_other_files_are_refused_with_the_reason(tmp_path: Path) -> None:
     }
     for path, reason in reasons.items():
         with pytest.raises(neurig.ModelError, match=reason) as caught:
-            convert(path)
+            convert.read(path)
         assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+TFLITE = Path(__file__).parent / "tflite"  # made by make_tflite.py
+
+
+@pytest.mark.parametrize(("name", "error"), [("float32", 0), ("float16", 5e-4), ("int8", 6e-3), ("signature", 6e-3)])
+def test_tflite(name: str, error: float) -> None:
+    """Half precision is off by up to 2⁻¹¹ of a weight, 8 bits by half a step of 127 up to the greatest."""
+    expected, found = convert.read(TFLITE / "random.keras"), convert.read(TFLITE / f"{name}.tflite")
+    assert (found.dimension, found.units, len(found.layers), found.mixtures) == (3, 16, 2, 2)
+    difference = np.abs(found.weights - expected.weights)
+    assert difference.max() <= error
+    assert bool(found.notice) == (error == 6e-3) == ("notice" in neurig.load(TFLITE / f"{name}.tflite").info["metadata"])
+    if found.notice:  # only matrices of 1024 weights or more are quantised
+        assert 0.1 < np.mean(difference == 0) < 0.3
+
+
+def test_real_tflite_files(data: Path) -> None:
+    name = "musicMDRNN-dim{}-layers2-units64-mixtures5-scale10.{}"
+    nine, four = ([convert.read(data / "impsy/models" / name.format(dimension, kind)) for kind in ("h5", "tflite")]
+                  for dimension in (9, 4))
+    assert np.array_equal(nine[0].weights, nine[1].weights)
+    # With a signature, and 8 bits. The greatest weight of a matrix is 127 steps, and each is off by up to half a step.
+    assert 0 < np.abs(four[0].weights - four[1].weights).max() < 0.5 * 0.07226 and four[1].notice
+
+
+def test_published_steps_of_a_tflite_file(data: Path) -> None:
+    [case] = json.loads((data / "impsy/conformance/model.json").read_text())["cases"]
+    predictor = neurig.Predictor(data / "impsy/conformance" / case["model_file"])
+    about = case["expected"]["introspected"]
+    assert {name: predictor.model.info[name] for name in about} == about
+    for step, expected in zip(case["steps"], case["expected"]["steps"], strict=True):
+        if step.get("reset"):
+            predictor.reset()
+            continue
+        predictor.condition(step["input"])
+        mus, sigmas, logits = predictor.mixture()
+        found = np.concatenate([mus.ravel(), sigmas.ravel(), logits])
+        assert np.abs(found - expected["mdn_output"]).max() < 1e-4
+        pis = np.exp(logits / case["pi_temp"])
+        assert np.abs(pis / pis.sum() - expected["pi"]).max() < 1e-4
+        assert np.abs(mus / 10 - expected["mu"]).max() < 1e-4
+        assert np.abs(sigmas / 10 * case["sigma_temp"] ** 0.5 - expected["std"]).max() < 1e-4
+
+
+def test_damaged_tflite_files_are_refused() -> None:
+    whole = (TFLITE / "float16.tflite").read_bytes()
+    random = np.random.default_rng(1)
+    refused = 0
+    for turn in range(300):
+        damaged = bytearray(whole)
+        for place in random.integers(8, len(whole) if turn % 2 else 6000, 4):
+            damaged[place] = random.integers(256)
+        try:
+            tflite.parse(bytes(damaged[: random.integers(8, len(whole))] if turn % 7 == 0 else damaged), Path("a.tflite"))
+        except neurig.ModelError as problem:
+            assert str(problem).startswith("a.tflite: ") and "\n" not in str(problem)
+            refused += 1
+    assert 50 < refused < 300
+
+
+@pytest.mark.parametrize("suffix", [".mdrnn", ".h5", ".keras"])
+@pytest.mark.parametrize("sizes", [(3, 8, 2, 4), (2, 4, 1, 1), (9, 16, 3, 5)])
+def test_written_files_hold_the_same_weights(tmp_path: Path, suffix: str, sizes: tuple[int, int, int, int]) -> None:
+    network = convert.read(Mdrnn(*sizes).write(tmp_path / "random.mdrnn"))
+    convert.write(network, tmp_path / f"written{suffix}")
+    found = convert.read(tmp_path / f"written{suffix}")
+    assert np.array_equal(found.weights, Mdrnn(*sizes).weights)
+    assert (found.dimension, found.units, len(found.layers), found.mixtures) == sizes
+
+
+def test_written_keras_files_are_laid_out_as_keras_writes_them(tmp_path: Path) -> None:
+    """What Keras's loader looks for; IMPSY 1.2.1 was seen to load such files, and to predict the same."""
+    network = convert.read(Mdrnn().write(tmp_path / "random.mdrnn"))
+    for suffix in (".h5", ".keras"):
+        convert.write(network, tmp_path / f"random{suffix}")
+    with h5py.File(tmp_path / "random.h5") as file:
+        assert list(file.attrs["layer_names"]) == [b"inputs", b"lstm_0", b"lstm_1", b"td_mdn"]
+        for layer in file.attrs["layer_names"]:
+            group = file[layer.decode()]
+            assert all(name.decode() in group for name in group.attrs["weight_names"])
+        assert len(file["td_mdn"].attrs["weight_names"]) == 6
+    with zipfile.ZipFile(tmp_path / "random.keras") as archive:
+        about = json.loads(archive.read("config.json"))["config"]
+        kinds = [layer["class_name"] for layer in about["layers"]]
+        assert kinds == ["InputLayer", "InputLayer", "InputLayer", "LSTM", "InputLayer", "InputLayer", "LSTM", "MDN"]
+        assert [name for name, *_ in about["input_layers"]] == ["inputs", "state_h_0", "state_c_0", "state_h_1", "state_c_1"]
+        assert about["output_layers"][0] == ["mdn_outputs", 0, 0] and len(about["output_layers"]) == 5
+
+
+def test_another_scale_is_not_written_where_it_cannot_be_said(tmp_path: Path) -> None:
+    path = Mdrnn().write(tmp_path / "random.mdrnn")
+    path.write_text(path.read_text().replace('"scale": 10', '"scale": 5'))
+    with pytest.raises(neurig.ModelError, match="scales its input by 5, but IMPSY always by 10"):
+        convert.write(convert.read(path), tmp_path / "a.keras")
+    assert not (tmp_path / "a.keras").exists()
+    convert.write(convert.read(path), tmp_path / "a.mdrnn")
+    assert json.loads((tmp_path / "a.mdrnn").read_text())["config"]["scale"] == 5
+
+
+def test_command_goes_by_the_name_of_the_new_file(tmp_path: Path, command: Command, mdrnn: Mdrnn) -> None:
+    source = mdrnn.write(tmp_path / "mine.mdrnn")
+    for name in ("mine.h5", "mine.keras", "mine.onnx"):
+        assert command("convert", source, name).stdout == f"{name}: dimension 3, 8 units, 2 layers, 4 mixtures\n"
+    assert "written as .mdrnn, .h5, .keras, .onnx: such a" in command("convert", source, "a.tflite", code=1).stderr
+    assert "written as" in command("convert", source, "a.json", code=1).stderr
+    assert "8 bits" in command("convert", TFLITE / "int8.tflite", "small.mdrnn").stderr
+    assert "not a predictor" in command("convert", share("models", "crunch.nam"), "a.mdrnn", code=1).stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.h5", "mine.keras", "mine.mdrnn", "mine.onnx",
+                                                               "small.mdrnn"]
 
 
 def test_command(tmp_path: Path, command: Command, mdrnn: Mdrnn, mdrnn_file: Path) -> None:
@@ -179,5 +296,5 @@ def test_command(tmp_path: Path, command: Command, mdrnn: Mdrnn, mdrnn_file: Pat
     assert "bad.keras: this is neither" in done.stderr
     assert (tmp_path / "mine.mdrnn").read_bytes() == (tmp_path / "other.mdrnn").read_bytes()
     before = source.read_bytes()
-    assert "ends in .mdrnn" in command("convert", source, source, code=2).stderr
+    assert "another name" in command("convert", source, source, code=2).stderr
     assert source.read_bytes() == before

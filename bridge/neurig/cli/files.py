@@ -59,19 +59,17 @@ def _facts(about: dict[str, Any]) -> Iterator[tuple[str, str]]:
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="[OUT]", required=False)
 def convert(source: str, target: str | None) -> None:
-    """Convert an IMPSY predictor IN (.keras, .h5) to OUT (.mdrnn).
+    """Convert the predictor IN (.mdrnn, .h5, .keras, .tflite) to OUT (.mdrnn, .h5, .keras, .onnx).
 
-    Without OUT the new file is beside IN and named like it. TensorFlow is not needed.
+    OUT's name says the format. Without OUT a .mdrnn file is written beside IN and named like it. What is written as .h5
+    or .keras is for IMPSY; .onnx is for onnxruntime and everything else that runs ONNX. TensorFlow is not needed.
     """
-    from neurig.convert import mdrnn
-    from neurig.files import write_atomic
-    from neurig.model import parse
+    from neurig import convert
 
     written = Path(target) if target else Path(source).with_suffix(".mdrnn")
-    if written.suffix.lower() != ".mdrnn":
-        raise click.UsageError(f"{written}: the name of a converted predictor ends in .mdrnn")
-    text = mdrnn(source)
-    about = parse(text, Path(source)).info  # what is written can be loaded
-    write_atomic(written, text)
-    click.echo(f"{written}: dimension {about['dimension']}, {about['units']} units, {about['layers']} layers, "
-               f"{about['mixtures']} mixtures")
+    if written.exists() and written.samefile(source):
+        raise click.UsageError(f"{written}: this is the file that is to be converted; give OUT another name")
+    done = convert.convert(source, written)
+    for notice in done.notices:
+        click.echo(f"{source}: {notice}", err=True)
+    click.echo(f"{written}: {done.summary}")

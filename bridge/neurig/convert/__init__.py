@@ -1,0 +1,94 @@
+"""Model files changed into one another: what ``neurig convert`` does.
+
+=============== ======== ======== ==============================================================
+file            read     written
+=============== ======== ======== ==============================================================
+``.mdrnn``      yes      yes      neurig's own, which the core reads in every host
+``.h5``         yes      yes      Keras 2 and 3: IMPSY's weights
+``.keras``      yes      yes      Keras 2 and 3: IMPSY's models
+``.tflite``     yes      no       IMPSY's converted models
+``.onnx``       no       yes      for onnxruntime and everything else that runs ONNX
+=============== ======== ======== ==============================================================
+
+A predictor is read into a :class:`~neurig.convert.mdrnn.Mdrnn`, and written from one. What a file is, is told by its
+first bytes; only where those say nothing, by its name. Each format has a module of its own, imported when it is needed.
+"""
+
+import os
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neurig import ModelError
+
+if TYPE_CHECKING:
+    from neurig.convert.mdrnn import Mdrnn
+
+_READERS = {"mdrnn": ".mdrnn", "keras": ".h5 .hdf5 .keras", "tflite": ".tflite"}
+_WRITERS = {".mdrnn": "mdrnn", ".h5": "keras", ".keras": "keras", ".onnx": "onnx"}
+
+
+def format_of(path: str | os.PathLike[str]) -> str | None:
+    """Which reader a predictor's file is for: ``"keras"`` or ``"tflite"``; ``None`` for what the core reads itself."""
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(8)
+    except OSError:
+        start = b""  # who reads it says why that is not possible
+    if start.startswith((b"\x89HDF", b"PK\x03\x04")):
+        return "keras"
+    if start[4:] == b"TFL3":
+        return "tflite"
+    named = next((reader for reader, suffixes in _READERS.items() if path.suffix.lower() in suffixes.split()), None)
+    return None if named == "mdrnn" else named
+
+
+def read(path: str | os.PathLike[str]) -> "Mdrnn":
+    """Reads a predictor from a file of any format.
+
+    :raises ModelError: where the file is missing or holds no MDRNN; the message is ``path: reason``
+    """
+    return import_module(f"neurig.convert.{format_of(path) or 'mdrnn'}").read(Path(path))
+
+
+def write(network: "Mdrnn", path: str | os.PathLike[str]) -> None:
+    """Writes a predictor in the format that the path's suffix names; the file appears when it is complete.
+
+    :raises ModelError: where the format cannot be written
+    :raises OSError: where the folder is missing, full or read-only; an old file is still there then
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in _WRITERS:
+        why = ": such a file is a program, which TensorFlow compiles; IMPSY's `convert-tflite` makes one of a .keras file"
+        raise ModelError(f"{path}: predictors are written as {', '.join(_WRITERS)}{why * (suffix == '.tflite')}")
+    import_module(f"neurig.convert.{_WRITERS[suffix]}").write(network, path)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was converted.
+
+    :ivar summary: a phrase about the new file
+    :ivar notices: sentences about what the old one did not have, or what was lost
+    """
+
+    summary: str
+    notices: tuple[str, ...] = ()
+
+
+def convert(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> Conversion:
+    """Converts a model file into another; the suffix of ``target`` says which kind.
+
+    :raises ModelError: where the one cannot be read, or the other not be written
+    :raises OSError: where the folder is missing, full or read-only; an old file is still there then
+    """
+    from neurig.model import parse
+
+    network = read(source)
+    about = parse(network.text(), Path(source)).info  # what is written can be run
+    write(network, target)
+    return Conversion(f"dimension {about['dimension']}, {about['units']} units, {about['layers']} layers, "
+                      f"{about['mixtures']} mixtures", (network.notice,) if network.notice else ())
