@@ -41,5 +41,6 @@ def main() -> None:
     """Instruments out of neural amps and gesture predictors."""
 
 
-for command in (amps.render, amps.bench, files.info, files.convert, predictors.step, rig.serve, rig.demo):
+for command in (amps.render, amps.bench, files.info, files.convert, predictors.init, predictors.run,
+                predictors.step, rig.serve, rig.demo):
     main.add_command(command)

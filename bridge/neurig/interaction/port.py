@@ -25,7 +25,7 @@ class Port(Protocol):
     def play(self, values: Sequence[float]) -> None:
         """Lets a frame be heard.
 
-        :param values: x1 … xn, each 0..1
+        :param values: x1 … xn, each 0..1; NaN: was never set, and stays as it is
         """
 
     def silence(self) -> None:
