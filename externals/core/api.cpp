@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "amp.h"
+#include "foreign.h"
 #include "neurig.h"
 #include "predictor.h"
 #include "session.h"
@@ -22,8 +23,8 @@ struct neurig_model {
   const AmpModel *amp() const { return dynamic_cast<const AmpModel *>(model.get()); }
 };
 struct neurig_instance : Instance {
-  neurig_instance(neurig_model *handle, double rate, int quality)
-      : Instance(handle->model, rate, quality), handle_(neurig_model_retain(handle)) {}
+  neurig_instance(neurig_model *handle, double rate, int quality, int delay = 0)
+      : Instance(handle->model, rate, quality, delay), handle_(neurig_model_retain(handle)) {}
   ~neurig_instance() override { neurig_model_release(handle_); }
   neurig_model *handle_;
 };
@@ -120,6 +121,9 @@ neurig_model *neurig_model_parse(const char *text, int64_t length, char *error, 
 neurig_model *neurig_model_from_ir(const float *samples, int64_t frames, double rate, char *error, int size) {
   return guarded(error, size, [&] { return handle_of(impulse_response(samples, frames, rate)); });
 }
+neurig_model *neurig_model_from_engine(const neurig_engine *engine, const char *about, char *error, int size) {
+  return guarded(error, size, [&] { return handle_of(foreign_model(*engine, about)); });
+}
 neurig_model *neurig_model_retain(neurig_model *model) {
   if (model) model->references.fetch_add(1, std::memory_order_relaxed);
   return model;
@@ -141,6 +145,10 @@ const char *neurig_model_param_name(const neurig_model *model, int index) {
 neurig_instance *neurig_instance_new(neurig_model *model, double rate, int quality, char *error, int size) {
   return guarded(error, size, [&] { return new neurig_instance(model, rate, quality); });
 }
+neurig_instance *neurig_instance_new_deferred(neurig_model *model, double rate, int quality, int delay, char *error, int size) {
+  return guarded(error, size, [&] { return new neurig_instance(model, rate, quality, delay); });
+}
+int64_t neurig_instance_late(const neurig_instance *instance) { return instance->late(); }
 void neurig_instance_free(neurig_instance *instance) { delete instance; }
 void neurig_instance_process(neurig_instance *instance, const float *in, float *out, int n) { instance->process(in, out, n); }
 void neurig_instance_reset(neurig_instance *instance) { instance->reset(); }
@@ -168,9 +176,9 @@ void neurig_amp_reset(neurig_amp *amp) { amp->reset(); }
 
 neurig_predictor *neurig_predictor_new(neurig_model *model, uint64_t seed, char *error, int size) {
   return guarded(error, size, [&] {
-    auto mdrnn = std::dynamic_pointer_cast<const Mdrnn>(model->model);
-    if (!mdrnn) throw Error("this model is an amp, not a predictor");
-    return new neurig_predictor(std::move(mdrnn), seed);
+    auto network = std::dynamic_pointer_cast<const Network>(model->model);
+    if (!network) throw Error("this model is an amp, not a predictor");
+    return new neurig_predictor(std::move(network), seed);
   });
 }
 void neurig_predictor_free(neurig_predictor *predictor) { delete predictor; }
@@ -184,7 +192,7 @@ void neurig_predictor_sample(neurig_predictor *predictor, float pi_temp, float s
   predictor->sample(pi_temp, sigma_temp, frame);
 }
 void neurig_predictor_mixture(const neurig_predictor *predictor, float *mus, float *sigmas, float *pi_logits) {
-  const Mdrnn::Mixture &m = predictor->mixture();
+  const Network::Mixture &m = predictor->mixture();
   std::copy(m.mus.begin(), m.mus.end(), mus);
   std::copy(m.sigmas.begin(), m.sigmas.end(), sigmas);
   std::copy(m.logits.begin(), m.logits.end(), pi_logits);

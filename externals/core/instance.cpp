@@ -109,7 +109,7 @@ template <class Run> void RateConverter::process(const float *in, float *out, in
   for (int i = 0; i < n; i++) out[i] = queue_[read_++ & mask];
 }
 
-Instance::Instance(std::shared_ptr<const Model> model, double rate, int quality) {
+Instance::Instance(std::shared_ptr<const Model> model, double rate, int quality, int delay) {
   auto amp = std::dynamic_pointer_cast<const AmpModel>(model);
   if (!amp) throw Error("this model is a predictor, not an amp");
   if (!(rate >= 1000 && rate <= 1e6)) throw Error("a sample rate of " + std::to_string(rate) + " Hz is out of range (1000 to 1000000)");
@@ -123,7 +123,10 @@ Instance::Instance(std::shared_ptr<const Model> model, double rate, int quality)
   for (const AmpModel::Size &size : amp->slimmer) add_size(size.below, size.model, rate);
   add_size(HUGE_VAL, amp, rate);
   fade_length_ = std::max(1, int(0.02 * (amp->rate > 0 ? amp->rate : rate)));
-  reset();
+  begin();
+  if (delay)
+    deferred_ = std::make_unique<Deferred>(
+        delay, [this](const float *in, float *out, int n) { compute(in, out, n); }, [this] { begin(); });
 }
 
 void Instance::add_size(double below, std::shared_ptr<const AmpModel> model, double host_rate) {
@@ -135,6 +138,11 @@ void Instance::add_size(double below, std::shared_ptr<const AmpModel> model, dou
 }
 
 void Instance::process(const float *in, float *out, int n) {
+  if (deferred_) deferred_->process(in, out, n);
+  else compute(in, out, n);
+}
+
+void Instance::compute(const float *in, float *out, int n) {
   const FlushToZero flush;
   const auto work = [this](const float *x, float *y, int count) { run(x, y, count); };
   while (n > 0) {
@@ -168,6 +176,11 @@ void Instance::run(const float *in, float *out, int n) {
 }
 
 void Instance::reset() {
+  if (deferred_) deferred_->reset();
+  else begin();
+}
+
+void Instance::begin() {
   started_ = false;
   fade_ = 0;
   current_ = coming_ = size_for(slim_);
@@ -182,13 +195,13 @@ size_t Instance::size_for(float slim) const {
 }
 
 void Instance::set_slim(float size) {
-  if (!std::isfinite(size)) return;
+  if (!std::isfinite(size) || deferred_) return;
   slim_ = std::min(std::max(size, 0.f), 1.f);
-  if (!started_ && size_for(slim_) != current_) reset();  // nothing to fade from
+  if (!started_ && size_for(slim_) != current_) begin();  // nothing to fade from
 }
 
 void Instance::set_param(int index, float value) {
-  if (index < 0 || size_t(index) >= knobs_.size() || !std::isfinite(value)) return;
+  if (index < 0 || size_t(index) >= knobs_.size() || !std::isfinite(value) || deferred_) return;
   const Param &p = sizes_.back().model->params[size_t(index)];
   knobs_[size_t(index)] = std::min(std::max(value, p.low), p.high);
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include <speex/speex_resampler.h>
 
+#include "deferred.h"
 #include "model.h"
 
 namespace neurig {
@@ -42,12 +43,14 @@ class RateConverter {
 
 class Instance {
  public:
-  Instance(std::shared_ptr<const Model> model, double rate, int quality);
+  // `delay`: samples by which it computes later, on a thread of its own; 0: at once
+  Instance(std::shared_ptr<const Model> model, double rate, int quality, int delay = 0);
   virtual ~Instance() = default;
   // All [real time]; see neurig.h.
   void process(const float *in, float *out, int n);
   void reset();
-  int latency() const { return converter_ ? converter_->latency() : 0; }
+  int latency() const { return (converter_ ? converter_->latency() : 0) + (deferred_ ? deferred_->delay() : 0); }
+  int64_t late() const { return deferred_ ? deferred_->late() : 0; }
   void set_param(int index, float value);
   float param(int index) const;
   void set_slim(float size);
@@ -74,7 +77,10 @@ class Instance {
   std::unique_ptr<RateConverter> converter_;
   size_t size_for(float slim) const;
   void add_size(double below, std::shared_ptr<const AmpModel> model, double host_rate);
+  void compute(const float *in, float *out, int n);
+  void begin();
   void run(const float *in, float *out, int n);
+  std::unique_ptr<Deferred> deferred_;  // last: its thread ends before all else goes
 };
 
 }  // namespace neurig

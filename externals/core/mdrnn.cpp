@@ -8,41 +8,41 @@ namespace neurig {
 Mdrnn::Mdrnn(const Json &file) {
   const Json &config = field(file, "config", "the file");
   dimension = int(integer(config, "dimension", "config", 2, 64));
-  units = int(integer(config, "units", "config", 1, kMaxChannels));
+  units_ = int(integer(config, "units", "config", 1, kMaxChannels));
   mixtures = int(integer(config, "mixtures", "config", 1, 64));
   scale = float(number(config, "scale", "config", 1e-3, 1e3));
   const int count = int(integer(config, "layers", "config", 1, 16));
   Weights weights(file);
-  int64_t expected = int64_t(units + 1) * outputs();
-  for (int l = 0; l < count; l++) expected += int64_t(4) * units * ((l ? units : dimension) + units + 1);
+  int64_t expected = int64_t(units_ + 1) * outputs();
+  for (int l = 0; l < count; l++) expected += int64_t(4) * units_ * ((l ? units_ : dimension) + units_ + 1);
   weights.expect(expected);
 
   for (int l = 0; l < count; l++) {
-    RecurrentLayer layer(Cell::lstm, l ? units : dimension, units);
+    RecurrentLayer layer(Cell::lstm, l ? units_ : dimension, units_);
     layer.lay_out(layout_);
-    for (int row = 0; row < layer.inputs() + units; row++)
-      for (int o = 0; o < 4 * units; o++) layer.set_weight(row, o / units, o % units, weights.next());
-    for (int o = 0; o < 4 * units; o++) layer.set_bias(o / units, o % units, weights.next());
+    for (int row = 0; row < layer.inputs() + units_; row++)
+      for (int o = 0; o < 4 * units_; o++) layer.set_weight(row, o / units_, o % units_, weights.next());
+    for (int o = 0; o < 4 * units_; o++) layer.set_bias(o / units_, o % units_, weights.next());
     layers_.push_back(std::move(layer));
   }
-  dense_.resize(size_t(units) * outputs());
+  dense_.resize(size_t(units_) * outputs());
   dense_bias_.resize(size_t(outputs()));
   const int md = mixtures * dimension, parts[][2] = {{0, md}, {md, md}, {2 * md, mixtures}};  // first output, how many
   for (const auto &[first, size] : parts) {
-    for (int u = 0; u < units; u++)
+    for (int u = 0; u < units_; u++)
       for (int o = 0; o < size; o++) dense_[size_t(u) * outputs() + first + o] = weights.next();
     for (int o = 0; o < size; o++) dense_bias_[size_t(first + o)] = weights.next();
   }
-  int64_t macs = int64_t(units) * outputs();  // per frame
+  int64_t macs = int64_t(units_) * outputs();  // per frame
   for (const RecurrentLayer &layer : layers_) macs += layer.macs();
   info["macs"] = macs;
   info["dimension"] = dimension;
-  info["units"] = units;
+  info["units"] = units_;
   info["layers"] = count;
   info["mixtures"] = mixtures;
 }
 
-Mdrnn::Mixture Mdrnn::mixture() const {
+Network::Mixture Network::mixture() const {
   const size_t md = size_t(mixtures) * dimension;
   return {std::vector<float>(md), std::vector<float>(md, 1.f), std::vector<float>(size_t(mixtures))};
 }
@@ -58,7 +58,7 @@ void Mdrnn::step(State &state, const float *frame, Mixture &out) const {
   std::copy(dense_bias_.begin(), dense_bias_.end(), y);
   const float *w = dense_.data();
   const int n = outputs();
-  for (int u = 0; u < units; u++, w += n)
+  for (int u = 0; u < units_; u++, w += n)
     for (int o = 0; o < n; o++) y[o] += h[u] * w[o];
   const size_t md = out.mus.size();
   std::copy_n(y, md, out.mus.begin());

@@ -4,23 +4,30 @@
 
 namespace neurig {
 
-class Mdrnn : public Model {
+// A model that predicts frames, whoever computes it.
+class Network : public Model {
  public:
-  explicit Mdrnn(const Json &file);
-
-  int dimension = 0, units = 0, mixtures = 0;
+  int dimension = 0, mixtures = 0;
   float scale = 10;  // frames are multiplied by it on their way in, samples divided on their way out
 
   // What a step gives, in the network's scale: mus and sigmas [mixtures][dimension], logits [mixtures].
   struct Mixture {
     std::vector<float> mus, sigmas, logits;
   };
-  State zeros() const { return layout_.zeros(); }
   Mixture mixture() const;
+  virtual State zeros() const = 0;
   // [real time]
-  void step(State &state, const float *frame, Mixture &out) const;
+  virtual void step(State &state, const float *frame, Mixture &out) const = 0;
+};
+
+class Mdrnn : public Network {
+ public:
+  explicit Mdrnn(const Json &file);
+  State zeros() const override { return layout_.zeros(); }
+  void step(State &state, const float *frame, Mixture &out) const override;
 
  private:
+  int units_ = 0;
   std::vector<RecurrentLayer> layers_;
   Layout layout_;
   std::vector<float> dense_, dense_bias_;  // [units][outputs], outputs: mus | sigmas | logits

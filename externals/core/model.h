@@ -149,6 +149,8 @@ std::shared_ptr<AmpModel> read_state_dict(const Json &file, const char *text, si
 std::shared_ptr<AmpModel> read_gated_wavenet(const Json &file);
 std::shared_ptr<AmpModel> impulse_response(const float *samples, int64_t frames, double rate);
 
+// The levels that a file's metadata states.
+Levels levels_of(const Json &metadata);
 // The sample rate that a file states, itself or in its metadata; 48000 Hz where it does not.
 double rate_of(const Json &file);
 

@@ -32,7 +32,7 @@ double Random::normal() {
   return radius * std::cos(angle);
 }
 
-Predictor::Predictor(std::shared_ptr<const Mdrnn> model, uint64_t seed)
+Predictor::Predictor(std::shared_ptr<const Network> model, uint64_t seed)
     : model_(std::move(model)), state_(model_->zeros()), zeros_(model_->zeros()), mixture_(model_->mixture()),
       last_(size_t(model_->dimension)) {
   random_.seed(seed);

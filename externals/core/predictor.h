@@ -20,20 +20,20 @@ class Random {
 
 class Predictor {
  public:
-  Predictor(std::shared_ptr<const Mdrnn> model, uint64_t seed);
-  const Mdrnn &model() const { return *model_; }
+  Predictor(std::shared_ptr<const Network> model, uint64_t seed);
+  const Network &model() const { return *model_; }
   // All [real time]; see neurig.h.
   void condition(const float *frame);
   void predict(float pi_temp, float sigma_temp, float *frame);
   void sample(float pi_temp, float sigma_temp, float *frame);
   void reset();
   void seed(uint64_t seed) { random_.seed(seed); }
-  const Mdrnn::Mixture &mixture() const { return mixture_; }
+  const Network::Mixture &mixture() const { return mixture_; }
 
  private:
-  std::shared_ptr<const Mdrnn> model_;
+  std::shared_ptr<const Network> model_;
   State state_, zeros_;
-  Mdrnn::Mixture mixture_;
+  Network::Mixture mixture_;
   std::vector<float> last_;
   bool conditioned_ = false;  // the mixture is for the next frame: no step is needed before drawing
   Random random_;

@@ -83,8 +83,8 @@ void AmpModel::prewarm(State fresh, int64_t samples, int sizes) {
   silent = std::move(fresh);
 }
 
-// The levels that a file's metadata states, as NAM's trainer writes them.
-static Levels levels_of(const Json &metadata) {
+// As NAM's trainer writes them.
+Levels levels_of(const Json &metadata) {
   const auto level = [&metadata](const char *name) {
     const bool stated = metadata.is_object() && metadata.contains(name) && metadata[name].is_number();
     const double value = stated ? metadata[name].get<double>() : NAN;
