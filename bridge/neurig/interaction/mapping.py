@@ -76,6 +76,19 @@ def default(dimension: int) -> Mapping:
     return tuple(Entry("control_change", 0, controller=number) for number in range(1, dimension))
 
 
+def of(table: dict[str, Any], key: str, dimension: int) -> Mapping:
+    """The mapping that a table of the config has under a key, else the default one.
+
+    :raises ValueError: "key: what is wrong, and what it should be"
+    """
+    if key not in table:
+        return default(dimension)
+    try:
+        return parse(table[key], dimension)
+    except ValueError as problem:
+        raise ValueError(f"{key}: {problem}") from None
+
+
 def _entry(number: int, entry: Any) -> Entry:
     where = f"entry {number}, {entry!r}"
     if not isinstance(entry, list) or not entry or not isinstance(entry[0], str):
@@ -155,14 +168,14 @@ class Voices:
                 self._velocities.setdefault(entry.channel, index)
 
     def play(self, values: Sequence[float]) -> list[bytes]:
-        """The messages of a frame: x1 … xn, each 0..1."""
+        """The messages of a frame: x1 … xn, each 0..1; what is NaN has never been set, and stays unsaid."""
         return self.change(enumerate(values))
 
     def change(self, update: Iterable[tuple[int, float]]) -> list[bytes]:
         """The messages of the values that an update changes, and of no others."""
         indices = []
         for index, value in update:
-            if index < len(self._mapping):
+            if index < len(self._mapping) and value == value:
                 self._values[index] = value
                 indices.append(index)
         return [message for index in indices for message in self._messages(index)]

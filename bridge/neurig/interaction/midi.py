@@ -34,8 +34,11 @@ from neurig.interaction import mapping
 from neurig.interaction.complaints import Complaints
 from neurig.interaction.mapping import Mapping, Voices
 from neurig.interaction.port import Update
+from neurig.rig.nodes import hint
 
 APIS = ("auto", "alsa", "jack", "coremidi", "windows")
+_KEYS = ("in_device", "out_device", "input", "output", "thru_matrix", "feedback_protection", "feedback_threshold", "api",
+         "virtual")
 RESTART_AFTER = 0.5
 """Seconds until a process that has ended is started anew."""
 log = logging.getLogger("neurig")
@@ -81,16 +84,16 @@ class MidiSettings:
         if api not in APIS:
             raise ValueError(f"api: is one of {', '.join(APIS)}, not {api!r}")
         matrix = _thru_matrix(table.pop("thru_matrix", {}), inputs, outputs)
-        if table:
-            raise ValueError(f"{next(iter(table))}: there is no such setting")
+        for key in table:
+            raise ValueError(f"{key}: there is no such setting{hint(key, _KEYS)}: there are {', '.join(_KEYS)}")
         return cls(inputs, outputs, matrix, protection, float(threshold), api, virtual)
 
 
 def _names(key: str, value: Any) -> list[str]:
     names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f'{key}: has to be a list of names, such as ["X-TOUCH"], not {value!r}')
-    return list(dict.fromkeys(names))
+    return [name for name in dict.fromkeys(names) if name.strip()]  # forms that nobody filled in have empty names
 
 
 def _devices(table: dict[str, Any], names_key: str, mapping_key: str, dimension: int) -> tuple[Device, ...]:
