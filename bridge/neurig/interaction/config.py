@@ -341,6 +341,10 @@ class _Reader:
             if name not in table.content:
                 continue
             content = dict(table.table(name))
+            if name == "midi" and not any(content.get(key, [""]) not in ("", [], [""])
+                                          for key in ("in_device", "out_device")):
+                self.warn((*table.keys, name), "[midi] names no device: `neurig ports` lists those that are there")
+                continue
             if name == "serialmidi" and "port" not in content and isinstance(table.content.get("serial"), dict):
                 content["port"] = table.content["serial"].get("port")
             if name in ("websocket", "serialmidi") and isinstance(midi, dict):  # says nothing itself: as over MIDI
@@ -358,15 +362,11 @@ class _Reader:
         """A port of the machine has one owner."""
         owners: dict[Any, str] = {}
         for number, settings in enumerate(predictors):
-            for name in list(settings.ports):
+            for name in settings.ports:
                 resource = _resource(name, settings.ports[name])
                 keys = ("predictor", number, name) if own else (name,)
                 if resource is None or resource not in owners:
                     owners[resource] = f"{settings.name}'s [{name}]"
-                elif name == "serialmidi":
-                    self.warn((*keys, "port"), f"{resource} has one owner, and that is {owners[resource]}: [serialmidi] "
-                                               "stays closed. Give it another port, or remove one of the two")
-                    del settings.ports[name]
                 else:
                     self.refuse(keys, f"{resource} belongs to {owners[resource]} already: choose another one")
 
@@ -395,10 +395,10 @@ class _Table:
 
     def done(self) -> None:
         """Warns of what is not known."""
-        from neurig.rig.nodes import hint
-
         for key in self.content:
             if key not in self._known:
+                from neurig.rig.nodes import hint
+
                 self._reader.warn((*self.keys, key), f"there is no setting {key}{hint(key, sorted(self._known))}: "
                                                      "it is passed over")
 
@@ -492,6 +492,4 @@ def _resource(name: str, settings: Any) -> str | None:
     """What can be owned once."""
     if name == "osc":
         return f"UDP port {settings.server_port}"
-    if name in ("serial", "serialmidi"):
-        return str(settings.port)
     return f"TCP port {settings.server_port}" if name == "websocket" else None

@@ -70,8 +70,8 @@ class Run:
             for warning in self._settings.warnings:
                 log.warning("%s", warning)
             await self._open()
-            self._view.start()
             loop.settle()
+            self._view.start()
             await finished.wait()
         finally:
             for stage in self._stages:
