@@ -84,16 +84,22 @@ void fail(void *object, const char *name, t_outlet *information, const std::stri
   messages.send(information);
 }
 
-// Reads the flags at the front of an object's arguments: each is "-name number". `take` is given both and says whether
-// there is such a flag and the number is good. The atoms that follow are left in argc, argv.
-template <class Take> void read_flags(void *object, const char *name, int &argc, t_atom *&argv, Take take) {
+// Reads the flags at the front of an object's arguments: each is "-name number" or "-name word". `take` and `take_word`
+// are given both and say whether there is such a flag and its value is good. The atoms that follow are left in argc, argv.
+template <class Take, class TakeWord>
+void read_flags(void *object, const char *name, int &argc, t_atom *&argv, Take take, TakeWord take_word) {
   while (argc && argv->a_type == A_SYMBOL && argv->a_w.w_symbol->s_name[0] == '-') {
-    const char *flag = argv->a_w.w_symbol->s_name;
-    const bool number = argc > 1 && argv[1].a_type == A_FLOAT;
-    if (!number || !take(std::string(flag), argv[1].a_w.w_float))
-      pd_error(object, "%s: bad flag: %s", name, text(number ? 2 : 1, argv).c_str());
-    argc -= number ? 2 : 1, argv += number ? 2 : 1;
+    const std::string flag = argv->a_w.w_symbol->s_name;
+    const bool number = argc > 1 && argv[1].a_type == A_FLOAT, word = argc > 1 && argv[1].a_type == A_SYMBOL;
+    const bool good = number ? take(flag, argv[1].a_w.w_float) : word && take_word(flag, argv[1].a_w.w_symbol->s_name);
+    const int used = number || good ? 2 : 1;
+    if (!good) pd_error(object, "%s: bad flag: %s", name, text(used, argv).c_str());
+    argc -= used, argv += used;
   }
+}
+
+template <class Take> void read_flags(void *object, const char *name, int &argc, t_atom *&argv, Take take) {
+  read_flags(object, name, argc, argv, take, [](const std::string &, const char *) { return false; });
 }
 
 // ---- Files ----------------------------------------------------------------------------------------------------------

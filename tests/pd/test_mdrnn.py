@@ -2,14 +2,17 @@
 
 import random
 import re
+import subprocess
+from datetime import datetime
 from pathlib import Path
 
 import neurig
 import numpy as np
 import pytest
 from neurig.files import share
+from neurig.session import Session
 from numpy.typing import ArrayLike, NDArray
-from pd.render import Patch, complaints, play_script, talk
+from pd.render import ROOT, Patch, complaints, play_script, talk
 
 WANDER = share("models", "wander.mdrnn")  # frames of [dt, x1, x2, x3]
 
@@ -99,10 +102,10 @@ def test_plays_by_itself_with_a_delay() -> None:
 
 
 def test_information() -> None:
-    sizes = ["dimension 4", "units 64", "layers 2", "mixtures 5"]
-    expected = [f"out 2: {text}" for text in (f"loaded {WANDER}", "arch MDRNN", *sizes)]
+    sizes, state = ["dimension 4", "units 64", "layers 2", "mixtures 5"], ["mode manual", "run 1"]
+    expected = [f"out 2: {text}" for text in (f"loaded {WANDER}", "arch MDRNN", *sizes, *state)]
     told = talk("mdrnn", ["info", "print", "async 0", f"load {WANDER}", "info", "print"], outlets=[2])
-    assert told[1] == ["out 2: unloaded"] and told[2][0] == "mdrnn: nothing is loaded"
+    assert told[1] == [f"out 2: {text}" for text in ("unloaded", *state)] and told[2][0] == "mdrnn: nothing is loaded"
     assert told[4] == told[5] == expected
     assert told[6][0] == f"mdrnn: {WANDER}"
 
@@ -118,10 +121,13 @@ def test_loads_in_the_background_and_plays_on() -> None:
     "0.1 0.2", "0.1", "1 2 3 4 5", "0.1 0.2 high", "list 0.1 b 0.2", "play 1 2", "symbol x", "seed", "seed -1",
     "seed 0.5", "seed x", "pitemp 0", "pitemp -1", "pitemp", "sigmatemp -0.1", "sigmatemp x", "timescale -1", "timescale",
     "async", "load", "load missing", "load two words",
+    "mode", "mode solo", "mode 1", "threshold -1", "threshold", "mix 1.1", "mix -0.1", "run", "run x", "record",
+    "record no/such/folder/x.log",
 ])  # fmt: skip
 def test_wrong_messages_get_one_clear_error_and_change_nothing(message: str) -> None:
     told = talk(f"mdrnn {WANDER}", ["async 0", "0.1 0.2 0.3", "bang", message, "bang"], outlets=[0, 1])
     assert len(told[4]) == 1 and re.match(r"error: (mdrnn: |bad arguments for message)", told[4][0]), told[4]
+    assert not message.startswith("record no") or "no such file or directory" in told[4][0].lower()
     predictor = neurig.Predictor(WANDER)
     predictor.condition([0, 0.1, 0.2, 0.3])
     assert_frames(told, [predictor.predict(), predictor.predict()])
@@ -154,7 +160,7 @@ def test_an_amp_is_refused_with_the_name_of_its_object() -> None:
     assert len(told[4]) == 1 and "[neuralamp~]" in told[4][0]
 
 
-@pytest.mark.parametrize("text", ["-seed -1", "-seed", "-seed x", "-loud 1"])
+@pytest.mark.parametrize("text", ["-seed -1", "-seed", "-seed x", "-loud 1", "-mode solo", "-mode 1", "-mode", "-mix 2", "- 1"])
 def test_wrong_flags_get_a_clear_error(text: str) -> None:
     told = talk(f"mdrnn {text} -seed 7 {WANDER}", ["bang"])
     assert told[0][0].startswith("error: mdrnn: bad flag: ")
@@ -169,7 +175,194 @@ def test_made_loaded_and_freed_at_random(tmp_path: Path) -> None:
             steps.append(f"pd-stage obj 10 100 mdrnn {draw.choice(['', WANDER])}")
             steps.append(f"pd-stage connect 0 0 {1 + number % 5} 0")
         else:
-            message = draw.choice([f"load {WANDER}", f"load {WANDER}", "load nope", "reset", "info"])
+            message = draw.choice([
+                f"load {WANDER}", f"load {WANDER}", "load nope", "reset", "info", "0.1 0.2 0.3", "mode battle",
+                "mode callresponse", "mode filter", f"record {tmp_path}", "record 0", "run 0", "run 1", "threshold 0",
+            ])  # fmt: skip
             steps.append(f"neurig-players {message}")
     console = play_script([f"{draw.randint(0, 4)} {step}" for step in steps], tmp_path)
-    assert not [line for line in complaints(console) if ": nope: " not in line]
+    expected = (": nope: ", "no model is loaded")
+    assert not [line for line in complaints(console) if not any(text in line for text in expected)]
+
+
+# ---- The session in the patch
+
+EVERY = 40  # ms between two messages
+
+
+def perform(text: str, steps: list[str | None]) -> list[list[NDArray[np.float64]]]:
+    """What the object plays after each step: a message, or None for some time of nothing."""
+    told = talk(f"mdrnn {text} {WANDER}", ["async 1" if step is None else step for step in steps], outlets=[0, 1],
+                every=EVERY)  # fmt: skip
+    assert not complaints(line for step in told for line in step)
+    return [frames([step]) for step in told[1:]]
+
+
+def same_in_python(steps: list[str | None], seed: int = 7, **settings: object) -> list[list[NDArray[np.float64]]]:
+    """The same by Python's session, whose clock is moved by hand."""
+    session = Session(neurig.Predictor(WANDER), seed=seed, **settings)
+    played = []
+    session.advance(EVERY / 1000 - 1e-6)
+    for number, step in enumerate(steps, 1):
+        time, events = number * EVERY / 1000, []
+        match (step or "").split():
+            case ["mode", name]:
+                session.set_mode(name, time)
+            case ["run", on]:
+                session.set_running(on == "1", time)
+            case ["reset"]:
+                session.reset(time)
+            case ["seed", number_]:
+                session.seed(int(number_))
+            case ["threshold" | "timescale" | "pitemp" | "sigmatemp" | "mix" as name, value]:
+                setattr(session, name, float(value))
+            case [_, _, _] as values:
+                session.input([float(value) for value in values], time)
+        while found := session.advance(time + EVERY / 1000 - 1e-6):
+            events += found
+        played.append([np.array([max(1, 1000 * event.dt * session.timescale), *event.values]) for event in events])
+    return played
+
+
+GESTURE: list[str | None] = ["0.1 0.2 0.3", "0.2 0.3 0.4", None, "0.9 0.1 0.5", "0.8 0.2 0.4"]
+REST: list[str | None] = [None] * 25
+
+
+@pytest.mark.parametrize(("settings", "steps"), [
+    ({"mode": "callresponse", "threshold": 0.5}, [*GESTURE, *REST, *GESTURE, *REST]),
+    ({"mode": "callresponse", "threshold": 0.05, "mix": 0.25}, [*GESTURE, *REST]),
+    ({"mode": "polyphony", "timescale": 2}, [*GESTURE, *REST]),
+    ({"mode": "polyphony", "timescale": 0}, GESTURE),
+    ({"mode": "battle", "sigmatemp": 0.5, "pitemp": 2}, REST),
+    ({"mode": "battle", "mix": 0.5}, [*REST, *GESTURE, *REST]),
+    ({"mode": "useronly"}, [*GESTURE, *REST]),
+    ({"mode": "filter"}, [*GESTURE, *REST]),
+    ({"mode": "filter", "mix": 0.5, "sigmatemp": 0.3}, GESTURE * 4),
+    ({"mode": "battle"}, [*REST, "mode callresponse", *REST, *GESTURE, *REST, "mode battle", *REST]),
+    ({"mode": "battle"}, [*REST, "run 0", *REST, *GESTURE, "run 1", *REST, "timescale 0.5", *REST]),
+    ({"mode": "callresponse"}, [*GESTURE, "reset", *REST, *GESTURE, "seed 3", *REST, "threshold 2", *GESTURE, *REST]),
+])  # fmt: skip
+def test_plays_as_in_python(settings: dict[str, object], steps: list[str | None]) -> None:
+    played = perform(" ".join(f"-{name} {value}" for name, value in ({"seed": 7} | settings).items()), steps)
+    expected = same_in_python(steps, **settings)
+    assert sum(map(len, expected)) >= (0 if settings["mode"] == "useronly" else 4)
+    for number, (heard, wanted) in enumerate(zip(played, expected, strict=True)):
+        assert len(heard) == len(wanted), f"step {number}: {steps[number]}"
+        np.testing.assert_allclose(heard, wanted, rtol=1e-5, atol=2e-6)
+
+
+def test_two_at_once_are_two() -> None:
+    patch = Patch()
+    begin = patch.obj("loadbang")
+    for seed in (1, 2):
+        player = patch.obj(f"mdrnn -seed {seed} -mode battle {WANDER}")
+        patch.connect(player, patch.obj(f"print {seed}"))
+    patch.at(begin, 3000, "; pd quit", begin)
+    heard = patch.run()
+    for seed in (1, 2):
+        session = Session(neurig.Predictor(WANDER, seed), "battle")
+        expected = [event.values for second in (0.9, 1.8, 2.7, 2.999) for event in session.advance(second)]
+        found = [[float(x) for x in line.split()[1:]] for line in heard if line.startswith(f"{seed}: ")]
+        np.testing.assert_allclose(found, expected[: len(found)], rtol=1e-5, atol=1e-6)
+        assert len(found) == len(expected) > 10
+
+
+def test_filter_answers_before_the_sender_goes_on() -> None:
+    told = talk(f"mdrnn -mode filter {WANDER}", ["0.1 0.2 0.3, 0.4 0.5 0.6"], outlets=[0, 1])
+    assert [line[:6] for line in told[1]] == ["out 1:", "out 0:"] * 2
+
+
+@pytest.mark.parametrize(("message", "problem"), [
+    ("0.1 0.2", "takes 3 values, not 2"), ("0.1 0.2 0.3 0.4", "takes 3 values, not 4"), ("0.1 0.2 1.5", "x3 is 1.5"),
+    ("0.1 -0.2 0.5", "x2 is -0.2"), ("bang", "in mode filter frames come by themselves"), ("list 1 x 0", "numbers"),
+    (" ".join(["0.5"] * 100), "at most 63 values"),
+])  # fmt: skip
+def test_wrong_frames_in_a_session(message: str, problem: str) -> None:
+    told = talk(f"mdrnn -mode filter {WANDER}", [message, "0.1 0.2 0.3"], outlets=[0, 1])
+    assert len(told[1]) == 1 and told[1][0].startswith("error: mdrnn: ") and problem in told[1][0]
+    assert_frames(told, [one for one in [same_in_python([None, "0.1 0.2 0.3"], 0, mode="filter")[1][0] * [1e-3, 1, 1, 1]]])
+
+
+def test_another_model_while_it_plays(tmp_path: Path) -> None:
+    """Loaded in the background; the seed and the mode stay."""
+    told = talk(f"mdrnn -seed 3 -mode battle {WANDER}", [f"load {WANDER}", "async 1", "print"], outlets=[0, 1, 2],
+                batch=False, every=300)  # fmt: skip
+    lines = [line for step in told for line in step]
+    loaded = next(number for number, line in enumerate(lines) if number and line.startswith("out 2: loaded"))
+    after = frames([lines[loaded:]])
+    expected = [event.values for event in Session(neurig.Predictor(WANDER, 3), "battle").advance(0.9)]
+    assert len(after) > 3
+    np.testing.assert_allclose([frame[1:] for frame in after], expected[: len(after)], rtol=1e-5, atol=1e-6)
+    assert "  mode battle, running" in lines
+
+
+# ---- Recording
+
+def rows(log: Path) -> list[tuple[datetime, str, list[float]]]:
+    cells = [line.split(",") for line in log.read_text().splitlines()]
+    return [(datetime.fromisoformat(time), source, [float(value) for value in values]) for time, source, *values in cells]
+
+
+def test_records_a_log(tmp_path: Path) -> None:
+    """Into a folder: a file with the name that logs have; the time steps are those of Pd's own clock."""
+    steps = ["async 0", f"record {tmp_path}", "mode filter", *[step for step in GESTURE if step], "record 0", "0.5 0.5 0.5"]
+    told = talk(f"mdrnn {WANDER}", steps, outlets=[0, 2], every=EVERY)
+    [log] = tmp_path.iterdir()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-4d-mdrnn\.log", log.name)
+    assert abs((datetime.strptime(log.name[:19], "%Y-%m-%dT%H-%M-%S") - datetime.now()).total_seconds()) < 60
+    assert told[2] == [f"out 2: recording {log}"] and told[-2] == [f"out 2: recorded {log}"]
+    found, answers = rows(log), [line for step in told[:-1] for line in step if line.startswith("out 0: ")]
+    assert [source for _, source, _ in found] == ["interface", "rnn"] * 4
+    assert [values for _, source, values in found if source == "interface"] == [
+        [float(value) for value in step.split()] for step in GESTURE if step
+    ]
+    np.testing.assert_allclose([values for _, source, values in found if source == "rnn"],
+                               [[float(x) for x in line[7:].split()] for line in answers], rtol=1e-5)  # fmt: skip
+    times = [time for time, source, _ in found if source == "interface"]
+    steps_ = [(after - before).total_seconds() for before, after in zip(times, times[1:])]
+    assert steps_ == pytest.approx([EVERY / 1000] * 3, abs=1.5e-6)
+
+
+def test_records_without_a_model_and_goes_on_in_the_same_file(tmp_path: Path) -> None:
+    for number in (1, 2):
+        told = talk("mdrnn", ["async 0", "record take.log", "0.1 0.2", "0.3 0.4", "0.5 0.6 0.7", "record 0"],
+                    outlets=[2], folder=tmp_path)  # fmt: skip
+        assert told[3] == [f"out 2: recording {tmp_path / 'take.log'}"] and "takes 2 values, not 3" in told[5][0]
+        assert [values for *_, values in rows(tmp_path / "take.log")] == [[0.1, 0.2], [0.3, 0.4]] * number
+
+
+def test_a_recording_ends_where_frames_change(tmp_path: Path, predictor_file) -> None:
+    told = talk(f"mdrnn -mode useronly {WANDER}",
+                ["async 0", f"record {tmp_path}/a.log", "0.1 0.2 0.3", f"load {predictor_file()}", "0.4 0.5"], outlets=[2])
+    assert "another length" in told[4][0] and f"out 2: recorded {tmp_path}/a.log" in sum(told, [])
+    assert [values for *_, values in rows(tmp_path / "a.log")] == [pytest.approx([0.1, 0.2, 0.3])]
+
+
+def test_a_full_disk_is_told_once(tmp_path: Path) -> None:
+    told = talk(f"mdrnn -mode useronly {WANDER}", ["record /dev/full", *["0.1 0.2 0.3"] * 4], outlets=[2], batch=False)
+    lines = complaints(line for step in told for line in step)
+    assert len(lines) == 1 and lines[0].startswith("error: mdrnn: record: /dev/full: No space left")
+
+
+def test_kill_loses_no_more_than_the_event_in_flight(tmp_path: Path) -> None:
+    patch = Patch(tmp_path)
+    begin, metro = patch.obj("loadbang"), patch.obj("metro 2")
+    count, next_, order = patch.obj("f"), patch.obj("+ 1"), patch.obj("t f f")
+    frame, mdrnn, print_ = patch.msg("0.1 0.2 0.3"), patch.obj("mdrnn -mode useronly"), patch.obj("print event")
+    patch.chain(begin, patch.msg("record take.log"), mdrnn)
+    patch.chain(begin, metro, count, order, print_)
+    patch.chain(count, next_)
+    patch.connect(next_, count, 0, 1)
+    patch.connect(order, frame, 1)
+    patch.connect(frame, mdrnn)
+    (tmp_path / "test.pd").write_text(patch.text() + "\n")
+    command = ["pd", "-nogui", "-noprefs", "-noaudio", "-nomidi", "-stderr", "-path", str(ROOT / "pd"), "-open",
+               str(tmp_path / "test.pd")]  # fmt: skip
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as pd:
+        heard = 0
+        for line in pd.stderr:
+            heard += line.startswith("event: ")
+            if heard == 200:
+                pd.kill()
+                break
+    assert len(rows(tmp_path / "take.log")) >= heard - 1
