@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _SIZES = click.Choice(["xxs", "xs", "s", "m", "l", "xl"])
 _DIMENSION = click.IntRange(2, 64)
-_REPORTED = 300  # rows that the picture of a performance shows at least
+_DRAWN = 1000  # rows of what was played, in the picture of a performance
 
 
 @click.command()
@@ -157,8 +157,8 @@ def _train(data: "Dataset", source: Path, destination: Path, name: str | None, r
     if progress.history:
         _write_history(progress, folder / "history.csv")
         pictures.learning_curve(progress.history, progress.best, folder / "learning.png")
-        played = max(data.trainable(), key=len)[-_REPORTED:]
-        predicted = pictures.continued(network, played, 4 * _REPORTED, settings.seed)
+        played = max(data.trainable(), key=len)[-_DRAWN:]
+        predicted = pictures.continued(network, played, 4 * _DRAWN, settings.seed)
         pictures.performance(played, predicted, folder / "performance.png")
     why = training.finished or "stopped; the same command goes on"
     click.echo(f"{' and '.join(map(str, written))}: validation loss {loss:.4f} in epoch {progress.best} of "

@@ -9,8 +9,6 @@ It needs PyTorch and matplotlib, which playing does not: ``pip install neurig[tr
 ========================= ==============================================================================
 """
 
-from importlib.util import find_spec
-
 
 class TrainingError(ValueError):
     """A training that cannot begin or go on: the reason, and what to do about it."""
@@ -18,6 +16,9 @@ class TrainingError(ValueError):
 
 def require() -> None:
     """:raises TrainingError: where what training needs is not installed"""
-    missing = [name for module, name in (("torch", "PyTorch"), ("matplotlib", "matplotlib")) if not find_spec(module)]
-    if missing:
-        raise TrainingError(f"training needs {' and '.join(missing)}: pip install 'neurig[train]'")
+    try:
+        import matplotlib
+        import torch
+    except ImportError as problem:
+        raise TrainingError(f"training needs PyTorch and matplotlib ({problem}): pip install 'neurig[train]'") from None
+    del matplotlib, torch

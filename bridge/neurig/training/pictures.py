@@ -55,6 +55,8 @@ def performance(played: Rows, predicted: Rows, path: Path) -> None:
     grid = figure.subplots(shown + 1, 3, width_ratios=(4, 4, 1.2), sharey="row", squeeze=False)
     both = ("played", played, _PLAYED), ("predicted: how it would go on", predicted, _PREDICTED)
     seconds = max(min(rows[:, 0].sum(dtype=np.float64) for _, rows, _ in both), 1e-3)
+    steps = np.concatenate([played[:, 0], predicted[:, 0]]).clip(1e-4)
+    edges = np.geomspace(steps.min() / 1.1, steps.max() * 1.1, 41)
     for index, (line, name) in enumerate(zip(grid, [*(f"x{value + 1}" for value in range(shown)), "dt [s]"], strict=True)):
         column = index + 1 if index < shown else 0
         for axes, (title, rows, colour) in zip(line, both, strict=False):
@@ -62,7 +64,7 @@ def performance(played: Rows, predicted: Rows, path: Path) -> None:
             axes.step(np.cumsum(rows[:, 0], dtype=np.float64), values, where="post", color=colour, linewidth=0.9)
             axes.set_xlim(0, seconds)
             axes.grid(alpha=0.3)
-            _how_often(line[2], values, np.linspace(0, 1, 41) if column else np.geomspace(1e-3, 10, 41), colour)
+            _how_often(line[2], values, np.linspace(0, 1, 41) if column else edges, colour)
             if not index:
                 axes.set_title(title)
         line[0].set_ylabel(name)

@@ -41,8 +41,13 @@ def untrained(dimension: int, size: Size, seed: int) -> Mdrnn:
         return random.uniform(-limit, limit, (inputs, outputs)).astype(np.float32)
 
     def orthogonal() -> NDArray[np.float32]:
-        q, r = np.linalg.qr(random.normal(size=(4 * units, units)))
-        return np.ascontiguousarray((q * np.sign(np.diag(r))).T, np.float32)
+        """By Gram and Schmidt. `einsum` takes no threads, which for such small sums would only wait for each other."""
+        rows = random.normal(size=(units, 4 * units))
+        for index, row in enumerate(rows):
+            before = rows[:index]
+            row -= np.einsum("ij,i->j", before, np.einsum("ij,j->i", before, row))
+            row /= np.sqrt(np.einsum("j,j", row, row))
+        return rows.astype(np.float32)
 
     def dense(outputs: int) -> list[NDArray[np.float32]]:
         return [kernel(units, outputs), np.zeros(outputs, np.float32)]
