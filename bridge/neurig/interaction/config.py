@@ -351,12 +351,24 @@ class _Reader:
                 for way in ("input", "output"):
                     if way not in content and way in midi:
                         content[way] = _first_mapping(midi[way])
-            try:
-                found[name] = _settings_of(name).from_table(content, dimension)
-            except ValueError as problem:
-                key = re.match(r"[\w-]+", str(problem))
-                self.refuse((*table.keys, name, *([key[0]] if key else [])), f"[{name}] {problem}")
+            settings = self._port(name, content, dimension, (*table.keys, name))
+            if settings:
+                found[name] = settings
         return found
+
+    def _port(self, name: str, content: dict[str, Any], dimension: int, keys: Keys) -> Any:
+        """The settings of one way in and out; without the keys that it does not know."""
+        while True:
+            try:
+                return _settings_of(name).from_table(content, dimension)
+            except ValueError as problem:
+                key, _, reason = str(problem).partition(": ")
+                place = (*keys, key.partition(".")[0].partition("[")[0].strip())
+                if "there is no such setting" not in reason or key not in content:
+                    self.refuse(place, f"[{name}] {problem}")
+                    return None
+                self.warn(place, f"[{name}] {problem}: it is passed over")
+                del content[key]
 
     def _check_owners(self, predictors: list[PredictorSettings], own: bool) -> None:
         """A port of the machine has one owner."""
