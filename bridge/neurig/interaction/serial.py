@@ -414,11 +414,17 @@ class SerialPort(_Port):
         for line in lines:
             if self._overlong:  # the end of it
                 self._overlong = False
+            elif len(line) > LONGEST:
+                self._complain_of_length()
             elif line.strip():
                 self._hear_line(line)
         if len(self._text) > LONGEST:
-            self._complain("overlong", f"a line is longer than {LONGEST} bytes: end each frame with a newline")
+            if not self._overlong:
+                self._complain_of_length()
             self._text, self._overlong = b"", True
+
+    def _complain_of_length(self) -> None:
+        self._complain("overlong", f"a line is longer than {LONGEST} bytes: end each frame with a newline")
 
     def _hear_line(self, line: bytes) -> None:
         try:
