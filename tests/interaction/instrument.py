@@ -121,8 +121,9 @@ class Instrument:
     def send_bytes(self, data: bytes, port: int | None = None) -> None:
         self._socket.sendto(data, ("127.0.0.1", port or self.port))
 
-    def command(self, word: str, *arguments: Any) -> None:
-        self.send(f"/impsy/{word}", *arguments, port=self.command_port)
+    def command(self, word: str, *arguments: Any, port: int | None = None) -> None:
+        """Takes its turn after what was played before; at another port it may not."""
+        self.send(f"/impsy/{word}", *arguments, port=port)
 
     def rows(self, pattern: str = "*-mdrnn.log") -> list[Row]:
         """What is logged."""
