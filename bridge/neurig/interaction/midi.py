@@ -132,6 +132,13 @@ def _thru_matrix(table: Any, inputs: tuple[Device, ...], outputs: tuple[Device, 
     return tuple(matrix)
 
 
+def devices_process(*arguments: str) -> tuple[list[str], dict[str, str]]:
+    """The command that starts ``midi_devices.py``, and its environment."""
+    path = os.pathsep.join([str(Path(neurig.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return ([sys.executable, "-P", "-m", "neurig.interaction.midi_devices", *arguments],
+            os.environ | {"PYTHONPATH": path})
+
+
 class _Output:
     """:ivar owed: note-offs for a device that has gone, sent when it is back
     :ivar played: status and note → when it was played last
@@ -177,10 +184,10 @@ class MidiPort(asyncio.SubprocessProtocol):
         loop, settings = asyncio.get_running_loop(), self._settings
         self._ended = loop.create_future()
         self._rest, self._full = b"", False
-        path = os.pathsep.join([str(Path(neurig.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+        command, environment = devices_process()
         self._process, _ = await loop.subprocess_exec(
-            lambda: self, sys.executable, "-P", "-m", "neurig.interaction.midi_devices", stderr=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": path}, start_new_session=True)  # a Ctrl-C is for this process only
+            lambda: self, *command, env=environment, stderr=subprocess.DEVNULL,
+            start_new_session=True)  # a Ctrl-C is for this process only
         self._pipe = self._process.get_pipe_transport(0)
         self._pipe.set_write_buffer_limits(high=4096)
         self._pipe.write(json.dumps({
