@@ -9,6 +9,8 @@ It needs PyTorch and matplotlib, which playing does not: ``pip install neurig[tr
 ========================= ==============================================================================
 """
 
+from importlib import import_module
+
 
 class TrainingError(ValueError):
     """A training that cannot begin or go on: the reason, and what to do about it."""
@@ -17,8 +19,7 @@ class TrainingError(ValueError):
 def require() -> None:
     """:raises TrainingError: where what training needs is not installed"""
     try:
-        import matplotlib
-        import torch
+        for name in ("torch", "matplotlib"):
+            import_module(name)
     except ImportError as problem:
         raise TrainingError(f"training needs PyTorch and matplotlib ({problem}): pip install 'neurig[train]'") from None
-    del matplotlib, torch

@@ -9,6 +9,7 @@ in which the noise of the large steps cancels.
 
 import copy
 import hashlib
+import io
 import math
 import time
 from collections.abc import Callable
@@ -284,11 +285,13 @@ class Training:
 
         :returns: empty where it does, else why the training begins anew
         :raises TrainingError: where the file is broken
+        :raises OSError: where it cannot be read
         """
         if self.checkpoint is None or not self.checkpoint.exists():
             return "there is no other to go on with"
+        file = io.BytesIO(self.checkpoint.read_bytes())
         try:
-            content = torch.load(self.checkpoint, weights_only=True)  # which admits no code
+            content = torch.load(file, weights_only=True)  # which admits no code
             if content["identity"] != self._identity:
                 changed = [name for name, value in self._identity.items() if content["identity"].get(name) != value]
                 return f"the one in {self.checkpoint} had another {' and '.join(changed)}"
@@ -297,7 +300,8 @@ class Training:
                 getattr(self, name).load_state_dict(content[name])
             progress = content["progress"]
             self.progress = Progress(**progress | {"history": [Epoch(**epoch) for epoch in progress["history"]]})
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError, UnpicklingError) as problem:
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError, EOFError,
+                UnpicklingError) as problem:
             reason = str(problem).partition("\n")[0]
             raise TrainingError(f"{self.checkpoint}: this is no whole checkpoint ({reason}). --restart begins anew") from None
         return ""
