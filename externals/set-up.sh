@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes a machine ready for neurig: system packages, the Python environment in .venv/, and the compiled parts.
 # `./run` and `./check` call it each time; where nothing is left to do it takes a few hundredths of a second.
+# With `train` as its argument it also installs what training needs, PyTorch before all.
 # What it says goes to stderr, what the steps print goes to build/set-up.log.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
@@ -136,24 +137,42 @@ you may write to $here; remove the folder .venv, then start again."
   note_done environment "$here"
 }
 
+requirements() { # what pyproject.toml names: `build`, or extras by their names; those of the package go with each
+  .venv/bin/python - "$@" >build/requirements.txt <<'END' || give_up "pyproject.toml could not be read" "put it back as it was."
+import sys
+import tomllib
+with open("pyproject.toml", "rb") as file:
+    settings = tomllib.load(file)
+project = settings["project"]
+groups = {"build": settings["build-system"]["requires"]} | project["optional-dependencies"]
+print(*project["dependencies"], *(line for name in sys.argv[1:] for line in groups[name]), sep="\n")
+END
+}
+
+pip_install() { # what requirements found
+  logged .venv/bin/pip install --disable-pip-version-check --no-input -r build/requirements.txt ||
+    give_up "the Python packages could not be installed" "see whether this machine has a network and room on its \
+disk; the log names the package. Then start again: what was already fetched is kept."
+}
+
 python_packages() {
   local state; state=$(sha256sum <pyproject.toml)
   is_done packages "$state" && return
   rm -f .venv/*.done
   step "Python packages (about 400 MB with those for tests)"
-  .venv/bin/python - >build/requirements.txt <<'END' || give_up "pyproject.toml could not be read" "put it back as it was."
-import tomllib
-with open("pyproject.toml", "rb") as file:
-    settings = tomllib.load(file)
-project = settings["project"]
-groups = settings["build-system"]["requires"], project["dependencies"], project["optional-dependencies"]["test"]
-print(*sum(groups, []), sep="\n")
-END
-  logged .venv/bin/pip install --disable-pip-version-check --no-input -r build/requirements.txt ||
-    give_up "the Python packages could not be installed" "see whether this machine has a network and room on its \
-disk; the log names the package. Then start again: what was already fetched is kept."
+  requirements build test
+  pip_install
   note_done environment "$here"
   note_done packages "$state"
+}
+
+training_packages() {
+  local state; state=$(sha256sum <pyproject.toml)
+  is_done training "$state" && return
+  step "Python packages for training (PyTorch, from 1 GB to 5 GB)"
+  requirements train
+  pip_install
+  note_done training "$state"
 }
 
 build_state() { # the sources of what is compiled, and the files that came of them
@@ -186,6 +205,7 @@ trap 'say ""; say "Set-up was interrupted. Start again: it goes on where it has 
 system_packages
 python_environment
 python_packages
+[ "${1:-}" != train ] || training_packages
 compiled_parts
 neurig_command
 [ -z "${steps:-}" ] || say "neurig is set up."
