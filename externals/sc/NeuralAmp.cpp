@@ -2,49 +2,20 @@
  *
  *   NeuralAmp.ar(in, model, gain, out, bypass, params ...)
  *
- *   /cmd neuralamp_read  slot path [buffer [message]]   reads a model into a slot, in place of the one that was there
- *   /cmd neuralamp_free  slot                           empties a slot
- *   /cmd neuralamp_query slot buffer [message]          tells what is in a slot
- *
- * Models are in numbered slots, as sounds are in buffers. A slot keeps the model; every unit plays it through an amp of
- * its own. When a slot changes, all units on it crossfade. What there is to tell goes into a buffer (see Report): that
- * is how a plugin can reach a client on another machine. `message` is performed when it is there, so that a
- * [/b_getn, buffer, 0, 512] brings it to the client. /done follows what succeeded.
- *
- * Everything that takes time is an asynchronous command of the server's, in stages:
- *   2  non-real-time thread   reads, makes, frees; alone touches the slots
- *   3  real-time thread       swaps pointers; touches the units and the buffers, never while audio is computed
- *   4  non-real-time thread   frees what stage 3 gave back
- * What a crossfade leaves goes to the Reaper. supernova computes units in parallel: next() touches nothing but its own
- * unit. On both servers constructors run one at a time, and neither they nor destructors run together with a stage 3.
+ * `model` is the number of a slot; the commands are neuralamp_read, neuralamp_free, neuralamp_query (see slots.h). When a
+ * slot changes, all units on it crossfade; what a crossfade leaves goes to the Reaper.
  */
-#include "SC_PlugIn.hpp"
+#include "slots.h"
 
 #include <semaphore.h>
 
 #include <atomic>
-#include <cstdarg>
-#include <cstdio>
-#include <cstring>
-#include <string>
 #include <thread>
-
-#include "../core/neurig.h"
-
-static InterfaceTable *ft;
 
 namespace {
 
-constexpr int kSlots = 1024;
 constexpr int kQuality = 1;   // of the sample-rate conversion
 constexpr float kXfade = 20;  // ms
-
-struct Slot {
-  neurig_model *model = nullptr;
-  std::string path;
-  int latency = 0;  // samples, at the server's rate
-};
-Slot slots[kSlots];  // non-real-time thread only
 
 /* Frees the instances whose crossfade has ended, in a thread of its own, since a unit cannot start a command while
  * supernova computes it. */
@@ -85,9 +56,9 @@ class Reaper {
 };
 Reaper reaper;
 
-struct NeuralAmp : public SCUnit {
+struct NeuralAmp : public SlotUnit<NeuralAmp, neurig_amp, neurig_instance> {
   NeuralAmp();
-  ~NeuralAmp();
+  ~NeuralAmp() { leave(amp, gone); }
   void next(int n);
   void silence(int n) { ClearUnitOutputs(this, n); }
   void set(int param, float value) {
@@ -98,191 +69,58 @@ struct NeuralAmp : public SCUnit {
 
   static constexpr int kIn = 0, kModel = 1, kGain = 2, kOut = 3, kBypass = 4, kParams = 5;  // inputs
 
-  neurig_amp *amp;           // nullptr until it is made
-  neurig_instance *gone;     // replaced, and not heard any more
-  float last[3];             // gain, out, bypass
-  int slot;                  // -1: none
-  int64_t id;                // of all units ever, in order
-  NeuralAmp *newer, *older;  // in the list of units
+  neurig_amp *amp;        // nullptr until it is made
+  neurig_instance *gone;  // replaced, and not heard any more
+  float last[3];          // gain, out, bypass
+
+  /* For the slots */
+
+  static constexpr const char *kName = "NeuralAmp", *kRead = "neuralamp_read", *kFree = "neuralamp_free",
+                              *kQuery = "neuralamp_query";
+
+  static const char *refuse(const neurig_model *model) {
+    return neurig_model_is_amp(model) ? nullptr : "this model is a predictor, not an amp";
+  }
+  static neurig_amp *make_player(World *world) {
+    reaper.start();
+    neurig_amp *made = neurig_amp_new(world->mSampleRate);
+    if (made) neurig_amp_set(made, NEURIG_AMP_XFADE, kXfade);
+    return made;
+  }
+  static void free_player(neurig_amp *player) { neurig_amp_free(player); }
+  static neurig_instance *make_voice(World *world, neurig_model *model, char *reason, int size) {
+    return neurig_instance_new(model, world->mSampleRate, kQuality, reason, size);
+  }
+  static void free_voice(neurig_instance *voice) { neurig_instance_free(voice); }
+
+  /* Rate, latency, params; the names of the params. */
+  static void describe(neurig_model *model, neurig_instance *voice, float *about, std::string &lines) {
+    about[0] = static_cast<float>(neurig_model_rate(model));
+    about[1] = static_cast<float>(neurig_instance_latency(voice));
+    about[2] = static_cast<float>(neurig_model_params(model));
+    for (int i = 0; i < neurig_model_params(model); i++) lines.append("\n").append(neurig_model_param_name(model, i));
+  }
+
+  static neurig_instance *join(World *world, neurig_amp *player, neurig_instance *voice) {
+    if (world->mRealTime) {  // its unit has been running for some blocks: an amp that has begun fades in
+      float silence = 0;
+      neurig_amp_process(player, &silence, &silence, 1);
+    }
+    return neurig_amp_swap(player, voice);
+  }
+  void attach(neurig_amp *player, neurig_instance *) { amp = player; }
+  neurig_instance *change(neurig_instance *voice) { return amp ? neurig_amp_swap(amp, voice) : voice; }
 };
-NeuralAmp *newest = nullptr;  // real-time thread only
-int64_t ids = 0;              // likewise
-
-/* What is written into a client's buffer. The text is a failure's reason, or else the model's path and the names of its
- * params, a line each. */
-struct Report {
-  enum { kOk, kLoaded, kRate, kLatency, kParams, kUsers, kLength, kHead = 8 };
-  float head[kHead];
-  char text[504];
-
-  void fail(const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    head[kOk] = 0;
-  }
-
-  void describe(const Slot &slot) {
-    head[kLoaded] = slot.model != nullptr;
-    if (!slot.model) return;
-    head[kRate] = static_cast<float>(neurig_model_rate(slot.model));
-    head[kLatency] = static_cast<float>(slot.latency);
-    head[kParams] = static_cast<float>(neurig_model_params(slot.model));
-    if (!head[kOk]) return;
-    std::string lines = slot.path;
-    for (int i = 0; i < neurig_model_params(slot.model); i++)
-      lines.append("\n").append(neurig_model_param_name(slot.model, i));
-    snprintf(text, sizeof text, "%s", lines.c_str());
-  }
-
-  void write(World *world, int buffer, int users) {
-    if (buffer < 0 || buffer >= static_cast<int>(world->mNumSndBufs)) return;
-    SndBuf *target = World_GetBuf(world, buffer);
-    if (!target->data) return;
-    int length = static_cast<int>(strlen(text));
-    head[kUsers] = static_cast<float>(users);
-    head[kLength] = static_cast<float>(length);
-    for (int i = 0; i < kHead && i < target->samples; i++) target->data[i] = head[i];
-    for (int i = 0; i < length && kHead + i < target->samples; i++)
-      target->data[kHead + i] = static_cast<unsigned char>(text[i]);
-  }
-};
-
-/* What a command holds for one unit: before stage 3 what was made for it, after it what is to be freed. */
-struct Seat {
-  int64_t unit;
-  neurig_amp *amp;
-  neurig_instance *instance;
-};
-
-/* An asynchronous command on its way through the stages: one piece of real-time memory, with its seats and its path. */
-struct Command {
-  int slot, buffer, seats;
-  Report report;
-  Seat *seat;
-  char *path;
-};
-
-Command *make_command(World *world, int slot, int seats, const char *path = "") {
-  size_t length = strlen(path) + 1, size = sizeof(Command) + seats * sizeof(Seat) + length;
-  char *memory = static_cast<char *>(RTAlloc(world, size));
-  if (!memory) return nullptr;
-  memset(memory, 0, size);
-  auto command = reinterpret_cast<Command *>(memory);
-  command->slot = slot;
-  command->buffer = -1;
-  command->seats = seats;
-  command->seat = reinterpret_cast<Seat *>(memory + sizeof(Command));
-  command->path = memory + sizeof(Command) + seats * sizeof(Seat);
-  memcpy(command->path, path, length);
-  return command;
-}
-
-/* A command with a seat for every unit on a slot. */
-Command *make_command_for_units(World *world, int slot, const char *path = "") {
-  int count = 0;
-  for (NeuralAmp *unit = newest; unit; unit = unit->older) count += unit->slot == slot;
-  Command *command = make_command(world, slot, count, path);
-  if (!command) return nullptr;
-  Seat *seat = command->seat;
-  for (NeuralAmp *unit = newest; unit; unit = unit->older)
-    if (unit->slot == slot) (seat++)->unit = unit->id;
-  return command;
-}
-
-/* Calls `act(unit, seat)` for every seat whose unit still lives. Both are in the order of falling ids. */
-template <class Act>
-void for_each_unit(Command *command, Act act) {
-  NeuralAmp *unit = newest;
-  for (Seat *seat = command->seat; seat != command->seat + command->seats; seat++) {
-    while (unit && unit->id > seat->unit) unit = unit->older;
-    if (unit && unit->id == seat->unit) act(unit, seat);
-  }
-}
-
-void cleanup(World *world, void *data) { RTFree(world, data); }
-
-bool free_seats(World *, void *data) {  // stage 2 or 4
-  auto command = static_cast<Command *>(data);
-  for (int i = 0; i < command->seats; i++) {
-    if (command->seat[i].instance) neurig_instance_free(command->seat[i].instance);
-    if (command->seat[i].amp) neurig_amp_free(command->seat[i].amp);
-  }
-  return command->report.head[Report::kOk] != 0;
-}
-
-void perform(World *world, Command *command, AsyncStageFn stage2, AsyncStageFn stage3, AsyncStageFn stage4,
-             void *reply = nullptr, const char *name = nullptr, int message_size = 0, void *message = nullptr) {
-  if (DoAsynchronousCommand(world, reply, name, command, stage2, stage3, stage4, cleanup, message_size, message) != 0)
-    RTFree(world, command);
-}
-
-/* ---- Units ---- */
-
-bool attach2(World *world, void *data) {
-  auto command = static_cast<Command *>(data);
-  Seat &seat = command->seat[0];
-  seat.amp = neurig_amp_new(world->mSampleRate);
-  if (!seat.amp) return false;
-  reaper.start();
-  neurig_amp_set(seat.amp, NEURIG_AMP_XFADE, kXfade);
-  if (world->mRealTime) {  // its unit has been running for some blocks: an amp that has begun fades in
-    float silence = 0;
-    neurig_amp_process(seat.amp, &silence, &silence, 1);
-  }
-  if (command->slot < 0) {
-    Print("NeuralAmp: the number of a model is from 0 to %d\n", kSlots - 1);
-  } else if (!slots[command->slot].model) {
-    Print("NeuralAmp: slot %d is empty: silence until a model is read into it\n", command->slot);
-  } else {
-    char reason[256] = "";
-    neurig_model *model = slots[command->slot].model;
-    neurig_instance *instance = neurig_instance_new(model, world->mSampleRate, kQuality, reason, sizeof reason);
-    if (!instance) Print("NeuralAmp: slot %d: %s\n", command->slot, reason);
-    neurig_amp_swap(seat.amp, instance);
-  }
-  return true;
-}
-
-bool attach3(World *, void *data) {
-  for_each_unit(static_cast<Command *>(data), [](NeuralAmp *unit, Seat *seat) {
-    unit->amp = seat->amp;
-    seat->amp = nullptr;
-  });
-  return true;
-}
 
 NeuralAmp::NeuralAmp() {
-  float number = in0(kModel);
-  slot = number >= 0 && number < kSlots ? static_cast<int>(number) : -1;
   amp = nullptr;
   gone = nullptr;
   last[0] = last[1] = last[2] = 0;  // an amp's defaults
-  id = ++ids;
-  newer = nullptr;
-  older = newest;
-  if (newest) newest->newer = this;
-  newest = this;
   // The amp may be there before this constructor returns (non-real-time synthesis), and must not hear a sample yet.
   mCalcFunc = isAudioRateIn(kIn) ? make_calc_function<NeuralAmp, &NeuralAmp::next>()
                                  : make_calc_function<NeuralAmp, &NeuralAmp::silence>();
   silence(1);
-  if (Command *command = make_command(mWorld, slot, 1)) {
-    command->seat[0].unit = id;
-    perform(mWorld, command, attach2, attach3, free_seats);
-  }
-}
-
-NeuralAmp::~NeuralAmp() {
-  (newer ? newer->older : newest) = older;
-  if (older) older->newer = newer;
-  if (!amp) return;
-  if (Command *command = make_command(mWorld, slot, 1)) {
-    command->seat[0].amp = amp;
-    command->seat[0].instance = gone;
-    perform(mWorld, command, free_seats, nullptr, nullptr);
-  }
+  enlist(in0(kModel));
 }
 
 void NeuralAmp::next(int n) {
@@ -297,136 +135,10 @@ void NeuralAmp::next(int n) {
   if (gone && reaper.take(gone)) gone = nullptr;
 }
 
-int count_users(int slot) {
-  int users = 0;
-  for (NeuralAmp *unit = newest; unit; unit = unit->older) users += unit->slot == slot;
-  return users;
-}
-
-/* ---- Commands ---- */
-
-bool read2(World *world, void *data) {
-  auto command = static_cast<Command *>(data);
-  Report &report = command->report;
-  neurig_model *model = nullptr;
-  neurig_instance *trial = nullptr;
-  char reason[400] = "";
-  if (command->slot < 0)
-    report.fail("the number of a model is from 0 to %d", kSlots - 1);
-  else if (!*command->path)
-    report.fail("no path given");
-  else if (!(model = neurig_model_load(command->path, reason, sizeof reason)))
-    report.fail("%s", reason);
-  else if (!neurig_model_is_amp(model))
-    report.fail("this model is a predictor, not an amp");
-  else if (!(trial = neurig_instance_new(model, world->mSampleRate, kQuality, reason, sizeof reason)))
-    report.fail("%s", reason);
-  else
-    report.head[Report::kOk] = 1;
-
-  if (report.head[Report::kOk]) {
-    Slot &slot = slots[command->slot];
-    if (slot.model) neurig_model_release(slot.model);
-    slot = {model, command->path, neurig_instance_latency(trial)};
-    for (int i = 0; i < command->seats; i++)
-      command->seat[i].instance = neurig_instance_new(model, world->mSampleRate, kQuality, nullptr, 0);
-  } else {
-    if (model) neurig_model_release(model);
-    if (command->buffer < 0) Print("neuralamp_read: %s: %s\n", command->path, report.text);
-  }
-  if (trial) neurig_instance_free(trial);
-  if (command->slot >= 0) report.describe(slots[command->slot]);
-  return true;
-}
-
-bool read3(World *world, void *data) {
-  auto command = static_cast<Command *>(data);
-  for_each_unit(command, [](NeuralAmp *unit, Seat *seat) {
-    if (unit->amp && seat->instance) seat->instance = neurig_amp_swap(unit->amp, seat->instance);
-  });
-  command->report.write(world, command->buffer, count_users(command->slot));
-  return true;
-}
-
-bool free2(World *, void *data) {
-  auto command = static_cast<Command *>(data);
-  if (command->slot < 0) {
-    Print("neuralamp_free: the number of a model is from 0 to %d\n", kSlots - 1);
-    return true;
-  }
-  Slot &slot = slots[command->slot];
-  if (slot.model) neurig_model_release(slot.model);
-  slot = {};
-  command->report.head[Report::kOk] = 1;
-  return true;
-}
-
-bool free3(World *, void *data) {
-  for_each_unit(static_cast<Command *>(data), [](NeuralAmp *unit, Seat *seat) {
-    if (unit->amp) seat->instance = neurig_amp_swap(unit->amp, nullptr);
-  });
-  return true;
-}
-
-bool query2(World *, void *data) {
-  auto command = static_cast<Command *>(data);
-  if (command->slot < 0) {
-    command->report.fail("the number of a model is from 0 to %d", kSlots - 1);
-  } else {
-    command->report.head[Report::kOk] = 1;
-    command->report.describe(slots[command->slot]);
-  }
-  return true;
-}
-
-bool query3(World *world, void *data) {
-  auto command = static_cast<Command *>(data);
-  command->report.write(world, command->buffer, count_users(command->slot));
-  return true;
-}
-
-int get_slot(sc_msg_iter *arguments) {
-  int slot = arguments->geti(-1);
-  return slot >= 0 && slot < kSlots ? slot : -1;
-}
-
-/* `command` with the arguments that follow: [buffer [message]]. */
-void perform_request(World *world, Command *command, sc_msg_iter *arguments, AsyncStageFn stage2, AsyncStageFn stage3,
-                     void *reply, const char *name) {
-  if (!command) {
-    Print("%s: the server's real-time memory is used up (ServerOptions.memSize)\n", name);
-    return;
-  }
-  command->buffer = arguments->geti(-1);
-  size_t size = arguments->getbsize();
-  if (size > arguments->remain() - sizeof(int32)) size = 0;
-  auto message = size ? const_cast<char *>(arguments->rdpos + sizeof(int32)) : nullptr;
-  perform(world, command, stage2, stage3, free_seats, reply, name, static_cast<int>(size), message);
-}
-
-void read_command(World *world, void *, sc_msg_iter *arguments, void *reply) {
-  int slot = get_slot(arguments);
-  const char *path = arguments->gets("");
-  Command *command = make_command_for_units(world, slot, path ? path : "");
-  perform_request(world, command, arguments, read2, read3, reply, "neuralamp_read");
-}
-
-void free_command(World *world, void *, sc_msg_iter *arguments, void *reply) {
-  Command *command = make_command_for_units(world, get_slot(arguments));
-  perform_request(world, command, arguments, free2, free3, reply, "neuralamp_free");
-}
-
-void query_command(World *world, void *, sc_msg_iter *arguments, void *reply) {
-  Command *command = make_command(world, get_slot(arguments), 0);
-  perform_request(world, command, arguments, query2, query3, reply, "neuralamp_query");
-}
-
 }  // namespace
 
 PluginLoad(NeuralAmp) {
   ft = inTable;
   registerUnit<NeuralAmp>(ft, "NeuralAmp");
-  DefinePlugInCmd("neuralamp_read", read_command, nullptr);
-  DefinePlugInCmd("neuralamp_free", free_command, nullptr);
-  DefinePlugInCmd("neuralamp_query", query_command, nullptr);
+  NeuralAmp::define_commands();
 }

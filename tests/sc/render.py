@@ -1,4 +1,4 @@
-"""Renders a signal through NeuralAmp in a real SuperCollider server, faster than real time.
+"""Renders a signal through NeuralAmp, or a session with MDRNN, in a real SuperCollider server, faster than real time.
 
 The servers' non-real-time modes take a score: OSC bundles with their times, in a file. This module writes scores and
 the SynthDefs in them without sclang, so that a render takes a tenth of a second.
@@ -157,3 +157,50 @@ def render(
     if len(begin) != 1 or len(y) < begin[0] + len(x):
         raise RuntimeError(f"{server} did not play the sound once and whole:\n{said}")
     return y[begin[0] : begin[0] + len(x), 0]
+
+
+def play(
+    path: str | Path,
+    gestures: Sequence[tuple[float, Sequence[float]]],
+    seconds: float,
+    values: int,
+    server: str = "scsynth",
+    block: int = 64,
+    rate: int = 48000,
+    events: Sequence[tuple[float, Sequence[bytes]]] = (),
+    **settings: float,
+) -> np.ndarray:
+    """Plays a session with ``MDRNN.kr`` and the model in slot 0.
+
+    :param gestures: times in seconds (further apart than two blocks), and the player's values
+    :param values: of the player, and of the unit
+    :param events: messages to perform meanwhile; the synth is node 1000
+    :param settings: inputs of the unit: mode, threshold, timescale, pitemp, sigmatemp, mix, run, seed, reset
+    :returns: a row for each block since the unit began: whether there was a gesture, then the unit's outputs: trigger,
+        dt, x1 …
+    """
+    names = ("mode", "threshold", "timescale", "pitemp", "sigmatemp", "mix", "run", "seed", "reset")
+    settings = {"mode": 0, "threshold": 0.1, "timescale": 1, "pitemp": 1, "sigmatemp": 0.01, "mix": 1, "run": 1, "seed": 0,
+                "reset": 0} | settings  # fmt: skip
+    hands = [f"x{index}" for index in range(values)]
+    player = UGen("MDRNN", [0, *names, "trig", *hands], "control", 2 + values)
+    outputs = ["begun", "trig", *((player, index) for index in range(2 + values))]
+    ramps = [UGen("K2A", [output]) for output in outputs]
+    definition = synthdef("player", [player, *ramps, UGen("Out", [0, *ramps], outputs=0)], **settings, trig=0, begun=1,
+                          **dict.fromkeys(hands, 0))  # fmt: skip
+    step = block / rate
+    score: list[tuple[float, Sequence[bytes]]] = [
+        (0, [message("/d_recv", definition)]),
+        (0, [message("/cmd", "mdrnn_read", 0, str(path)), message("/s_new", "player", 1000, 0, 0)]),
+    ]
+    for time, frame in gestures:
+        moves = [part for name, value in zip(hands, frame, strict=True) for part in (name, float(value))]
+        score.append((time, [message("/n_set", 1000, *moves, "trig", 1.0)]))
+        score.append((time + 1.5 * step, [message("/n_set", 1000, "trig", 0.0)]))
+    score = sorted([*score, *events], key=lambda event: event[0])
+    y, said = perform(score, seconds, rate, server, block, channels=len(outputs))
+    rows = y[::block]  # a block's value is where its ramp ends: at the beginning of the next one
+    begun = np.flatnonzero(rows[:, 0])
+    if not len(begun):
+        raise RuntimeError(f"{server} did not play:\n{said}")
+    return rows[begun[0] + 1 :, 1:]  # a ramp begins where its signal does

@@ -1,0 +1,181 @@
+/* MDRNN: a player and a predictor of gestures as a SuperCollider unit generator, for scsynth and supernova.
+ *
+ *   MDRNN.kr(model, mode, threshold, timescale, pitemp, sigmatemp, mix, run, seed, reset, trig, x1 ...) -> trig, dt, x1 ...
+ *
+ * `model` is the number of a slot; the commands are mdrnn_read, mdrnn_free, mdrnn_query (see slots.h) and
+ *
+ *   /cmd mdrnn_record slot 0|1
+ *
+ * While it is on, each unit on the slot sends every frame of its player and of its network to the clients, as
+ *
+ *   /mdrnn node slot who seconds fraction x1 ...     who: 1 the player, 0 the network; the unit's time since it began
+ */
+#include "slots.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace {
+
+constexpr int kMaxDimension = 64;
+
+bool recorded[kSlots];  // real-time thread only, never while audio is computed; units read it
+
+struct MDRNN : public SlotUnit<MDRNN, neurig_session, neurig_predictor> {
+  MDRNN();
+  ~MDRNN() { leave(session, predictor); }
+  void next(int n);
+  void silence(int n) { ClearUnitOutputs(this, n); }
+
+  enum { kModel, kMode, kThreshold, kTimescale, kPitemp, kSigmatemp, kMix, kRun, kSeed, kReset, kTrig, kIn };  // inputs
+  enum { kTrigOut, kDt, kOut };                                                                              // outputs
+
+  int values() const { return numInputs() - kIn; }
+  bool is_rising(int input, float &before) {
+    const float value = in0(input);
+    const bool rising = value > 0 && before <= 0;
+    before = value;
+    return rising;
+  }
+  void configure();
+  void listen();
+  void tell(bool player, const double *frame);
+
+  neurig_session *session;      // nullptr until it is made
+  neurig_predictor *predictor;  // nullptr: the slot is empty
+  int64_t blocks;               // since the unit began
+  double now;                   // s, likewise
+  float last[kSeed + 1];        // the settings, as they were set
+  float last_trig, last_reset;
+  bool complained;              // of the player's values
+
+  /* For the slots */
+
+  static constexpr const char *kName = "MDRNN", *kRead = "mdrnn_read", *kFree = "mdrnn_free", *kQuery = "mdrnn_query";
+
+  static const char *refuse(const neurig_model *model) {
+    return neurig_model_is_predictor(model) ? nullptr : "this model is an amp, not a predictor";
+  }
+  static neurig_session *make_player(World *) { return neurig_session_new(kMaxDimension, 0, nullptr, 0); }
+  static void free_player(neurig_session *player) { neurig_session_free(player); }
+  static neurig_predictor *make_voice(World *, neurig_model *model, char *reason, int size) {
+    return neurig_predictor_new(model, 0, reason, size);
+  }
+  static void free_voice(neurig_predictor *voice) { neurig_predictor_free(voice); }
+
+  /* Dimension, mixtures, nothing. */
+  static void describe(neurig_model *, neurig_predictor *voice, float *about, std::string &) {
+    about[0] = static_cast<float>(neurig_predictor_dimension(voice));
+    about[1] = static_cast<float>(neurig_predictor_mixtures(voice));
+    about[2] = 0;
+  }
+
+  static neurig_predictor *join(World *, neurig_session *, neurig_predictor *voice) { return voice; }
+  void attach(neurig_session *player, neurig_predictor *voice) {
+    session = player;
+    change(voice);
+  }
+  neurig_predictor *change(neurig_predictor *voice) {
+    if (!session) return voice;
+    neurig_predictor *const before = predictor;
+    predictor = voice;
+    neurig_network network{};
+    if (voice) {
+      network = neurig_predictor_network(voice);
+      if (network.dimension - 1 != values()) {
+        Print("MDRNN: the model in slot %d has %d values, this unit %d: silence\n", slot, network.dimension - 1, values());
+        voice = nullptr;
+      }
+    }
+    neurig_session_replace(session, voice ? &network : nullptr, now);
+    return before;
+  }
+};
+
+MDRNN::MDRNN() {
+  session = nullptr;
+  predictor = nullptr;
+  blocks = 0;
+  now = 0;
+  std::fill_n(last, kSeed + 1, NAN);  // nothing is set yet
+  last_trig = last_reset = 0;
+  complained = false;
+  // A definition that was not made by the class may have anything.
+  const bool whole = numInputs() > kIn && values() < kMaxDimension && numOutputs() == kOut + values();
+  mCalcFunc = whole ? make_calc_function<MDRNN, &MDRNN::next>() : make_calc_function<MDRNN, &MDRNN::silence>();
+  silence(1);
+  enlist(whole ? in0(kModel) : -1);
+}
+
+/* Takes over the settings that have changed; of those out of range, nothing changes. */
+void MDRNN::configure() {
+  constexpr struct {
+    int input, setting;
+  } settings[] = {{kThreshold, NEURIG_SESSION_THRESHOLD}, {kTimescale, NEURIG_SESSION_TIMESCALE},
+                  {kPitemp, NEURIG_SESSION_PITEMP},       {kSigmatemp, NEURIG_SESSION_SIGMATEMP},
+                  {kMix, NEURIG_SESSION_MIX}};
+  const auto changed = [this](int input) { return in0(input) != last[input] ? (last[input] = in0(input), true) : false; };
+  for (const auto &[input, setting] : settings)
+    if (changed(input)) neurig_session_set(session, setting, in0(input));
+  if (changed(kSeed) && in0(kSeed) >= 0) neurig_session_seed(session, static_cast<uint64_t>(std::min(in0(kSeed), 1e18f)));
+  if (changed(kMode) && in0(kMode) >= 0 && in0(kMode) < NEURIG_MODES)
+    neurig_session_set_mode(session, static_cast<int>(in0(kMode)), now);
+  if (changed(kRun)) neurig_session_run(session, in0(kRun) > 0, now);
+  if (is_rising(kReset, last_reset)) neurig_session_reset(session, now);
+}
+
+/* A frame of the player's. */
+void MDRNN::listen() {
+  double frame[kMaxDimension];
+  char reason[100];
+  for (int i = 0; i < values(); i++) frame[i] = in0(kIn + i);
+  if (neurig_session_input(session, frame, values(), now, frame, reason, sizeof reason) == 0) {
+    tell(true, frame);
+  } else if (predictor && !complained) {
+    complained = true;
+    Print("MDRNN: %s\n", reason);
+  }
+}
+
+void MDRNN::tell(bool player, const double *frame) {
+  if (slot < 0 || !recorded[slot]) return;
+  float sent[3 + kMaxDimension];
+  sent[0] = player;
+  sent[1] = static_cast<float>(std::floor(now));
+  sent[2] = static_cast<float>(now - std::floor(now));
+  const int count = neurig_session_dimension(session) - 1;
+  for (int i = 0; i < count; i++) sent[3 + i] = static_cast<float>(frame[1 + i]);
+  SendNodeReply(&mParent->mNode, slot, "/mdrnn", 3 + count, sent);
+}
+
+void MDRNN::next(int) {
+  now = static_cast<double>(blocks++) * fullBufferSize() / fullSampleRate();
+  out0(kTrigOut) = 0;
+  if (!session) return;
+  configure();
+  if (is_rising(kTrig, last_trig)) listen();
+  double time, frame[kMaxDimension];
+  while (neurig_session_advance(session, now, &time, frame) > 0) {  // of several in one block the last is heard
+    tell(false, frame);
+    out0(kTrigOut) = 1;
+    out0(kDt) = static_cast<float>(frame[0] * neurig_session_get(session, NEURIG_SESSION_TIMESCALE));
+    for (int i = 1; i < neurig_session_dimension(session); i++) out0(kOut + i - 1) = static_cast<float>(frame[i]);
+  }
+}
+
+void record_command(World *, void *, sc_msg_iter *arguments, void *) {
+  const int slot = MDRNN::get_slot(arguments);
+  if (slot < 0)
+    Print("mdrnn_record: the number of a model is from 0 to %d\n", kSlots - 1);
+  else
+    recorded[slot] = arguments->geti(0) != 0;
+}
+
+}  // namespace
+
+PluginLoad(MDRNN) {
+  ft = inTable;
+  registerUnit<MDRNN>(ft, "MDRNN");
+  MDRNN::define_commands();
+  DefinePlugInCmd("mdrnn_record", record_command, nullptr);
+}
