@@ -38,13 +38,18 @@ LINK = (
     "-pthread -s -static-libgcc -static-libstdc++ -Wl,--exclude-libs,ALL -l:libspeexdsp.a -l:libfftw3f.a -lm"
 ).split()
 
-# A network that is played by a session and written in Python; see bridge/neurig/session.py.
-NETWORK = """
+# What the core calls in Python: networks that a session plays (bridge/neurig/session.py), and models that onnxruntime
+# computes (bridge/neurig/onnx.py).
+CALLBACKS = """
 extern "Python" {
     int neurig_python_condition(void *, const double *);
     int neurig_python_predict(void *, double, double, double *);
     void neurig_python_reset(void *);
     void neurig_python_seed(void *, uint64_t);
+
+    int neurig_python_process(void *, float *, const float *, float *, int);
+    int neurig_python_step(void *, float *, const float *, float *, float *, float *);
+    void neurig_python_release(void *);
 }
 """
 
@@ -67,7 +72,7 @@ def builder(objects: list[Path]) -> FFI:
     ffi = FFI()
     source = '#include "neurig.h"\n'
     ffi.cdef(declarations(HERE / "core" / "neurig.h"))
-    ffi.cdef(NETWORK)
+    ffi.cdef(CALLBACKS)
     kernel = HERE / "pyo" / "kernel.h"
     if kernel.exists():
         ffi.cdef(declarations(kernel))

@@ -187,15 +187,19 @@ class Instance:
 
 
 def load(path: str | os.PathLike[str]) -> Model:
-    """Reads a model file of any kind: amps as their trainers write them, ``.mdrnn`` predictors, and predictors as
-    ``.keras``, ``.h5`` and ``.tflite``, which are converted in memory.
+    """Reads a model file of any kind: amps as their trainers write them, ``.mdrnn`` predictors, predictors as
+    ``.keras``, ``.h5`` and ``.tflite``, which are converted in memory, and what :mod:`neurig.onnx` plays.
 
     :raises ModelError: where the file is missing or is not a model that can be run; the message is ``path: reason``
     """
     path = Path(path)
-    if convert.format_of(path):
-        network = convert.read(path)
-        return parse(network.text(), path)
+    foreign = convert.format_of(path)
+    if foreign == "onnx":
+        from neurig import onnx
+
+        return onnx.load(path)
+    if foreign:
+        return parse(convert.read(path).text(), path)
     error = ffi.new("char[]", _ERROR_SIZE)
     handle = lib.neurig_model_load(os.fsencode(path), error, _ERROR_SIZE)
     if handle == ffi.NULL:

@@ -145,7 +145,8 @@ const char *neurig_model_param_name(const neurig_model *model, int index) {
 neurig_instance *neurig_instance_new(neurig_model *model, double rate, int quality, char *error, int size) {
   return guarded(error, size, [&] { return new neurig_instance(model, rate, quality); });
 }
-neurig_instance *neurig_instance_new_deferred(neurig_model *model, double rate, int quality, int delay, char *error, int size) {
+neurig_instance *neurig_instance_new_deferred(neurig_model *model, double rate, int quality, int delay, char *error,
+                                              int size) {
   return guarded(error, size, [&] { return new neurig_instance(model, rate, quality, delay); });
 }
 int64_t neurig_instance_late(const neurig_instance *instance) { return instance->late(); }

@@ -12,8 +12,8 @@
 namespace neurig {
 
 // Two rings between the audio thread and the worker. A sample has the same number in both; what the worker has made of
-// sample k is heard when the audio thread brings sample k + delay. What is not ready by then is silence, and so is a whole
-// block where the worker is so far behind that there is no room; neither shifts what follows.
+// sample k is heard when the audio thread brings sample k + delay. What is not ready by then is silence, and so is a
+// whole block where the worker is so far behind that there is no room; neither shifts what follows.
 class Deferred {
  public:
   using Work = std::function<void(const float *in, float *out, int n)>;  // n ≤ kBlock

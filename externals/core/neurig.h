@@ -42,12 +42,12 @@ neurig_model *neurig_model_parse(const char *text, int64_t length, char *error, 
 /* An impulse response as an amp: `frames` samples (copied) taken at `rate` Hz. */
 neurig_model *neurig_model_from_ir(const float *samples, int64_t frames, double rate, char *error, int size);
 
-/* What computes a model that the core cannot: a library that the host has, onnxruntime for example. `memory` is a stream's
- * state, `state` floats that are 0 at first; the core keeps it, so that such streams are made, copied and reset like any
- * other. `process` (amps) takes n ≤ 64 samples; `step` (predictors) takes a frame in the network's scale and gives what
- * neurig_predictor_mixture tells. Either gives 0, or a negative number where it failed: the samples are silence then, and
- * the mixture stays as it was. They are called on the thread that plays. `release` is called with the handle when the
- * last reference to the model goes (not where making the model fails); it may be NULL. */
+/* What computes a model that the core cannot: a library that the host has, onnxruntime for example. `memory` is a
+ * stream's state, `state` floats that are 0 at first; the core keeps it, so that such streams are made, copied and reset
+ * like any other. `process` (amps) takes n ≤ 64 samples; `step` (predictors) takes a frame in the network's scale and
+ * gives what neurig_predictor_mixture tells. Either gives 0, or a negative number where it failed: the samples are
+ * silence then, and the mixture stays as it was. They are called on the thread that plays. `release` is called with the
+ * handle when the last reference to the model goes (not where making the model fails); it may be NULL. */
 typedef struct {
   void *handle;
   int64_t state;
@@ -55,8 +55,8 @@ typedef struct {
   int (*step)(void *handle, float *memory, const float *frame, float *mus, float *sigmas, float *pi_logits);
   void (*release)(void *handle);
 } neurig_engine;
-/* `about`: a JSON object with what neurig_model_info shall tell, and "prewarm" (amps: samples of silence that the initial
- * state is made with) or "scale" (predictors: what frames are multiplied with on their way in). */
+/* `about`: a JSON object with what neurig_model_info shall tell, and "prewarm" (amps: samples of silence that the
+ * initial state is made with) or "scale" (predictors: what frames are multiplied with on their way in). */
 neurig_model *neurig_model_from_engine(const neurig_engine *engine, const char *about, char *error, int size);
 
 /* Models are counted: load gives one reference, release gives it back, [real time] only where it is not the last. */
@@ -87,9 +87,10 @@ int neurig_model_sizes(const neurig_model *model);
  * The instance comes prewarmed: as if it had heard silence for ever. */
 neurig_instance *neurig_instance_new(neurig_model *model, double rate, int quality, char *error, int size);
 /* An instance that computes on a thread of its own and is heard `delay` samples later (1 to 2^20; its latency tells of
- * them): for models that may not run on the audio thread. What is not ready in time is silence, and is counted. Its knobs
- * and its size stay as they are. */
-neurig_instance *neurig_instance_new_deferred(neurig_model *model, double rate, int quality, int delay, char *error, int size);
+ * them): for models that may not run on the audio thread. What is not ready in time is silence, and is counted. Its
+ * knobs and its size stay as they are. */
+neurig_instance *neurig_instance_new_deferred(neurig_model *model, double rate, int quality, int delay, char *error,
+                                              int size);
 /* [real time] Samples of a deferred instance that were not ready in time; 0 for others. */
 int64_t neurig_instance_late(const neurig_instance *instance);
 void neurig_instance_free(neurig_instance *instance);

@@ -185,7 +185,11 @@ struct neurig_amp_node : neurig_node {
     mix.to(1, 0);
     params[NEURIG_NODE_SLIM].to(1, 0);
   }
-  ~neurig_amp_node() override { neurig_amp_free(amp); }
+  ~neurig_amp_node() override {
+    PyThreadState *state = PyEval_SaveThread(); /* an instance may wait for a thread that is in Python */
+    neurig_amp_free(amp);
+    PyEval_RestoreThread(state);
+  }
 
   void set(int param, double value, int ramp) override {
     if (param < 0 || param >= kParams) return;

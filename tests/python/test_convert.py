@@ -183,7 +183,8 @@ def test_tflite(name: str, error: float) -> None:
     assert (found.dimension, found.units, len(found.layers), found.mixtures) == (3, 16, 2, 2)
     difference = np.abs(found.weights - expected.weights)
     assert difference.max() <= error
-    assert bool(found.notice) == (error == 6e-3) == ("notice" in neurig.load(TFLITE / f"{name}.tflite").info["metadata"])
+    shown = neurig.load(TFLITE / f"{name}.tflite").info["metadata"]
+    assert bool(found.notice) == (error == 6e-3) == ("notice" in shown)
     if found.notice:  # only matrices of 1024 weights or more are quantised
         assert 0.1 < np.mean(difference == 0) < 0.3
 
@@ -225,7 +226,8 @@ def test_damaged_tflite_files_are_refused() -> None:
         for place in random.integers(8, len(whole) if turn % 2 else 6000, 4):
             damaged[place] = random.integers(256)
         try:
-            tflite.parse(bytes(damaged[: random.integers(8, len(whole))] if turn % 7 == 0 else damaged), Path("a.tflite"))
+            end = random.integers(8, len(whole)) if turn % 7 == 0 else len(whole)
+            tflite.parse(bytes(damaged[:end]), Path("a.tflite"))
         except neurig.ModelError as problem:
             assert str(problem).startswith("a.tflite: ") and "\n" not in str(problem)
             refused += 1
@@ -257,7 +259,8 @@ def test_written_keras_files_are_laid_out_as_keras_writes_them(tmp_path: Path) -
         about = json.loads(archive.read("config.json"))["config"]
         kinds = [layer["class_name"] for layer in about["layers"]]
         assert kinds == ["InputLayer", "InputLayer", "InputLayer", "LSTM", "InputLayer", "InputLayer", "LSTM", "MDN"]
-        assert [name for name, *_ in about["input_layers"]] == ["inputs", "state_h_0", "state_c_0", "state_h_1", "state_c_1"]
+        names = [name for name, *_ in about["input_layers"]]
+        assert names == ["inputs", "state_h_0", "state_c_0", "state_h_1", "state_c_1"]
         assert about["output_layers"][0] == ["mdn_outputs", 0, 0] and len(about["output_layers"]) == 5
 
 
@@ -278,7 +281,7 @@ def test_command_goes_by_the_name_of_the_new_file(tmp_path: Path, command: Comma
     assert "written as .mdrnn, .h5, .keras, .onnx: such a" in command("convert", source, "a.tflite", code=1).stderr
     assert "written as" in command("convert", source, "a.json", code=1).stderr
     assert "8 bits" in command("convert", TFLITE / "int8.tflite", "small.mdrnn").stderr
-    assert "not a predictor" in command("convert", share("models", "crunch.nam"), "a.mdrnn", code=1).stderr
+    assert "an amp is written as" in command("convert", share("models", "crunch.nam"), "a.mdrnn", code=1).stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.h5", "mine.keras", "mine.mdrnn", "mine.onnx",
                                                                "small.mdrnn"]
 

@@ -90,7 +90,7 @@ def _main(job: str) -> None:
         numbers[name] = max([0, *numbers.values()]) + 1
         all_values = {param.name: param.default for param in declared.params} | values
         files = {
-            key: graph_module.read(type_name, values[key], rate)
+            key: graph_module.read(type_name, values[key], rate, block)
             for key in ("model", "file")
             if values.get(key) and type_name != "recorder"
         }
@@ -100,7 +100,7 @@ def _main(job: str) -> None:
         graph.nodes[numbers[name]].set(param, value, seconds)
 
     def put(name: str, type_name: str, param: str, path: str) -> None:
-        graph.nodes[numbers[name]].put(param, graph_module.read(type_name, path, rate))
+        graph.nodes[numbers[name]].put(param, graph_module.read(type_name, path, rate, block))
 
     def connect(*pairs: list[str]) -> None:
         graph.connect([(numbers[a], numbers[b]) for a, b in pairs])

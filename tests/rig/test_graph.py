@@ -386,7 +386,7 @@ def test_files_that_cannot_be_read(tmp_path: Path, type_name: str, content: byte
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(RigError, match=problem) as caught:
-        read(type_name, str(path), RATE)
+        read(type_name, str(path), RATE, 64)
     assert caught.value.code == "bad_file" and "file.wav" in caught.value.text
 
 

@@ -30,7 +30,7 @@ _WRITERS = {".mdrnn": "mdrnn", ".h5": "keras", ".keras": "keras", ".onnx": "onnx
 
 
 def format_of(path: str | os.PathLike[str]) -> str | None:
-    """Which reader a predictor's file is for: ``"keras"`` or ``"tflite"``; ``None`` for what the core reads itself."""
+    """Which module a file is for: ``"keras"``, ``"tflite"`` or ``"onnx"``; ``None`` for what the core reads itself."""
     path = Path(path)
     try:
         with open(path, "rb") as file:
@@ -41,6 +41,8 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
         return "keras"
     if start[4:] == b"TFL3":
         return "tflite"
+    if start.startswith(b"\x08") or path.suffix.lower() == ".onnx":  # Protocol Buffers: a number in field 1
+        return "onnx"
     named = next((reader for reader, suffixes in _READERS.items() if path.suffix.lower() in suffixes.split()), None)
     return None if named == "mdrnn" else named
 
@@ -50,7 +52,10 @@ def read(path: str | os.PathLike[str]) -> "Mdrnn":
 
     :raises ModelError: where the file is missing or holds no MDRNN; the message is ``path: reason``
     """
-    return import_module(f"neurig.convert.{format_of(path) or 'mdrnn'}").read(Path(path))
+    reader = format_of(path) or "mdrnn"
+    if reader not in _READERS:
+        raise ModelError(f"{path}: an ONNX graph can be played, but not be changed into a file of another kind")
+    return import_module(f"neurig.convert.{reader}").read(Path(path))
 
 
 def write(network: "Mdrnn", path: str | os.PathLike[str]) -> None:
@@ -62,7 +67,7 @@ def write(network: "Mdrnn", path: str | os.PathLike[str]) -> None:
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in _WRITERS:
-        why = ": such a file is a program, which TensorFlow compiles; IMPSY's `convert-tflite` makes one of a .keras file"
+        why = ": such a file is a program, which TensorFlow compiles: IMPSY's `convert-tflite` does it from .keras"
         raise ModelError(f"{path}: predictors are written as {', '.join(_WRITERS)}{why * (suffix == '.tflite')}")
     import_module(f"neurig.convert.{_WRITERS[suffix]}").write(network, path)
 
@@ -85,8 +90,16 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> C
     :raises ModelError: where the one cannot be read, or the other not be written
     :raises OSError: where the folder is missing, full or read-only; an old file is still there then
     """
-    from neurig.model import parse
+    from neurig.model import load, parse
 
+    source, target = Path(source), Path(target)
+    if format_of(source) is None and (model := load(source)).is_amp:
+        if target.suffix.lower() != ".onnx":
+            raise ModelError(f"{target}: an amp is written as .onnx")
+        from neurig.convert import nam
+
+        notice = nam.write(source, target)
+        return Conversion(f"{model.info['architecture']} at {model.rate:g} Hz", (notice,) if notice else ())
     network = read(source)
     about = parse(network.text(), Path(source)).info  # what is written can be run
     write(network, target)

@@ -21,8 +21,8 @@ Weights = NDArray[np.float32]
 class Mdrnn:
     """LSTM layers under a mixture density output.
 
-    :ivar layers: of each LSTM layer kernel (in, 4 units), recurrent kernel (units, 4 units) and bias (4 units), with the
-        gates in Keras's order: input, forget, cell, output
+    :ivar layers: of each LSTM layer kernel (in, 4 units), recurrent kernel (units, 4 units) and bias (4 units), with
+        the gates in Keras's order: input, forget, cell, output
     :ivar heads: of each of the dense layers mus, sigmas and pi kernel (units, outputs) and bias (outputs)
     :ivar source: the file that it came from
     :ivar scale: what frames are multiplied with before the network

@@ -1,8 +1,8 @@
 """ONNX files, written: a graph of operators, and predictors as such graphs.
 
-An ``.onnx`` file is a message in Protocol Buffers (https://protobuf.dev/programming-guides/encoding). Eight small kinds of
-message are needed here, so they are encoded as they stand, and neither the ``onnx`` package (33 MB with what it needs) nor
-TensorFlow or PyTorch has to be installed. The field numbers are those of the format's definition, ``onnx.proto``.
+An ``.onnx`` file is a message in Protocol Buffers (https://protobuf.dev/programming-guides/encoding). Eight small kinds
+of message are needed here, so they are encoded as they stand, and neither the ``onnx`` package (33 MB with what it
+needs) nor PyTorch has to be installed. The field numbers are those of the format's definition, ``onnx.proto``.
 
 What neurig wants of an ONNX model, and so what is written here, is told in :mod:`neurig.onnx`.
 """
@@ -43,7 +43,8 @@ def write(network: Mdrnn, path: Path) -> None:
         kernel, bias = network.heads[name]
         parts.append(graph.add("Add", graph.add("MatMul", signal, kernel), bias))
     parts[1] = graph.add("Add", graph.add("Elu", parts[1]), np.float32(1 + 1e-7))
-    graph.output("mixture", graph.add("Concat", *parts, axis=-1), [1, 1, network.mixtures * (2 * network.dimension + 1)])
+    size = network.mixtures * (2 * network.dimension + 1)
+    graph.output("mixture", graph.add("Concat", *parts, axis=-1), [1, 1, size])
     for name, value in zip([f"{part}_{number}" for number in range(len(network.layers)) for part in "hc"], after,
                            strict=True):
         graph.output(f"{name}_next", value, state)
@@ -113,7 +114,8 @@ class Graph:
     def _weight(self, values: ArrayLike) -> str:
         array = np.asarray(values)
         name = f"weights_{len(self._weights)}"
-        self._weights.append(_message({1: list(array.shape), 2: _TENSOR_TYPES[array.dtype], 8: name, 9: array.tobytes()}))
+        self._weights.append(
+            _message({1: list(array.shape), 2: _TENSOR_TYPES[array.dtype], 8: name, 9: array.tobytes()}))
         return name
 
     def save(self, path: Path, metadata: dict[str, str]) -> None:

@@ -6,7 +6,7 @@ schema, ``schema.fbs``.
 
 The weights are found by following the data, so that names and the order of the tensors do not matter, and files with
 and without the signature ``serving_default`` are alike: each LSTM layer is a loop (WHILE), in whose body one product is
-with the layer's input and one with its own last output; the network's answer is the concatenation of mus, sigmas and pi.
+with the layer's input and one with its own last output; the network's answer joins mus, sigmas and pi.
 
 Weights in half precision become float32. Weights quantised to 8 bits are multiplied out again, which gives the network
 that TensorFlow Lite runs, but for its rounding of what flows between the layers; what quantising took from the weights
@@ -27,8 +27,8 @@ from neurig.convert.mdrnn import HEADS, Mdrnn, Weights
 _MAX_BYTES = 1 << 26
 _ADD, _CONCATENATION, _DEQUANTIZE, _FULLY_CONNECTED, _ELU, _WHILE = 0, 2, 6, 9, 111, 119  # BuiltinOperator
 _TYPES = {0: "<f4", 1: "<f2", 9: "<i1"}  # TensorType
-_NOTICE = ("its weights were stored with 8 bits each, and have been multiplied out: it plays nearly as it did there, but "
-           "not like the .keras or .h5 file that it was made from; where you have that, convert it instead")
+_NOTICE = ("its weights were stored with 8 bits each, and have been multiplied out: it plays nearly as it did there, "
+           "but not like the .keras or .h5 file that it was made from; where you have that, convert it instead")
 
 
 def read(path: Path) -> Mdrnn:

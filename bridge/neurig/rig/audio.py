@@ -223,7 +223,7 @@ class AudioProcess:
                 raise RigError("not_found", "the node has been freed meanwhile")
             content = files[number, name]
             self.graph.nodes[number].put(name, content)
-            return {"knobs": {number: _knobs(content)}}
+            return {"models": {number: _about(content)}}
 
         node = {"id": number, "type": message["type"], "files": {name: message["path"]}}
         return self._read([node], message["n"], put)
@@ -257,7 +257,7 @@ class AudioProcess:
                 return RigError(problem.code, problem.text)  # without a traceback, which would make a ring
 
         wanted = [(node["id"], name, node["type"], path) for node in nodes for name, path in node["files"].items()]
-        futures = {(id_, name): self._readers.submit(attempt, type_, path, self.graph.rate)
+        futures = {(id_, name): self._readers.submit(attempt, type_, path, self.graph.rate, self.graph.block)
                    for id_, name, type_, path in wanted}
 
         def finish() -> None:
@@ -300,20 +300,22 @@ class AudioProcess:
         return _LATER
 
     def _add(self, nodes: list[dict[str, Any]], files: dict[tuple[int, str], Any]) -> dict[str, Any]:
-        knobs = {}
+        models = {}
         for node in nodes:
             own = {name: files[node["id"], name] for name in node["files"] if (node["id"], name) in files}
             self.graph.add(node["id"], node["type"], node["values"], own)
             for content in own.values():
-                knobs[node["id"]] = _knobs(content)
-        return {"knobs": knobs}
+                models[node["id"]] = _about(content)
+        return {"models": models}
 
 
 _LATER = object()  # the answer comes later
 
 
-def _knobs(content: Any) -> list[list[Any]]:
-    return [[knob.name, knob.default, knob.low, knob.high] for knob in getattr(content, "knobs", [])]
+def _about(content: Any) -> dict[str, Any]:
+    """What the control process knows of a model."""
+    knobs = [[knob.name, knob.default, knob.low, knob.high] for knob in getattr(content, "knobs", [])]
+    return {"knobs": knobs, "latency": getattr(content, "latency", 0)}
 
 
 def _prepare_process() -> None:

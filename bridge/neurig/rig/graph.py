@@ -7,6 +7,7 @@ thread, and what they change falls between two blocks.
 """
 
 import heapq
+import math
 import os
 import time
 import weakref
@@ -27,6 +28,7 @@ from neurig.rig.recording import Recording
 FADE = 0.02  # seconds: every change takes at least that long
 _LONGEST_DELAY = 2.0  # seconds
 _LONGEST_CLIP = 3600  # seconds
+_SLACK = 256  # samples that a library has at least for a block, and for what holds it up
 RING = 8  # seconds that a slow disk may keep a recorder waiting
 
 Block = Any  # a cffi `double *`
@@ -460,14 +462,24 @@ NODES: dict[str, type[Node]] = {
 # -- files: read on other threads, while the rig plays on
 
 class Prepared:
-    """A model's instance, ready to be put in place, or to be forgotten."""
+    """A model's instance, ready to be put in place, or to be forgotten.
 
-    def __init__(self, model: neurig.Model, rate: int) -> None:
+    What a library plays, which may wait, computes on a thread of its own: it is heard some blocks later.
+
+    :ivar latency: samples
+    """
+
+    def __init__(self, model: neurig.Model, rate: int, block: int) -> None:
         error = ffi.new("char[]", 512)
-        instance = lib.neurig_instance_new(model._handle, rate, 1, error, 512)
+        if "backend" in model.info:
+            delay = block * max(2, math.ceil(_SLACK / block))
+            instance = lib.neurig_instance_new_deferred(model._handle, rate, 1, delay, error, 512)
+        else:
+            instance = lib.neurig_instance_new(model._handle, rate, 1, error, 512)
         if instance == ffi.NULL:
             raise RigError("bad_file", f"{model.path}: {ffi.string(error).decode(errors='replace')}")
         self._instance = ffi.gc(instance, lib.neurig_instance_free)
+        self.latency = lib.neurig_instance_latency(instance)
         self.model = model
         self.knobs = [knob(*(param[key] for key in ("name", "default", "low", "high")))
                       for param in model.info.get("params", [])]
@@ -481,7 +493,7 @@ class Prepared:
 _models: weakref.WeakValueDictionary[tuple[Any, ...], neurig.Model] = weakref.WeakValueDictionary()
 
 
-def read(type_name: str, path: str, rate: int) -> Any:
+def read(type_name: str, path: str, rate: int, block: int) -> Any:
     """The content of a node's file, ready for :meth:`Node.put`. May take a while, and be called on any thread.
 
     :raises RigError: bad_file, with the reason
@@ -497,7 +509,7 @@ def read(type_name: str, path: str, rate: int) -> Any:
             if not model.is_amp:
                 raise RigError("bad_file", f"{path}: it is a predictor, not an amp")
             _models[key] = model
-        return Prepared(model, rate)
+        return Prepared(model, rate, block)
     except (OSError, neurig.ModelError, soundfile.LibsndfileError) as problem:
         reason = getattr(problem, "strerror", None) or getattr(problem, "error_string", None) or str(problem)
         text = reason if str(path) in reason else f"{path}: {reason}"

@@ -82,7 +82,7 @@ class Requests:
         else:
             answer = await server.audio.sure("new", node=server.wire(node))
             asked = set(node.values)
-            node.fit_knobs(answer["knobs"].get(str(node.id), []))
+            node.fit(answer["models"].get(str(node.id), {}))
             if unknown := asked - node.params.keys():
                 server.audio.tell("free", id=node.id)
                 node.param(unknown.pop())  # says what there is
@@ -194,11 +194,15 @@ class Requests:
         elif kind == "params":
             for owner, param, value in self._params(of):
                 tell("param", owner, param.name, float(param.low), float(param.high), param.default, param.unit, value)
+        elif kind == "latency":
+            for node in server.rig.nodes.values():
+                if node.latency:
+                    tell("latency", node.name, node.latency)
         elif kind == "states":
             for path in sorted(server.settings.states.glob("*.json")):
                 tell("state", path.stem)
         else:
-            raise RigError("unknown", f"there is no list of {str(kind)[:60]!r}: there are types, params and states")
+            raise RigError("unknown", f"there is no list of {str(kind)[:60]!r}: there are types, params, latency and states")
 
     def _params(self, of: Any) -> list[tuple[str, Param, Any]]:
         nodes = self._server.rig.nodes

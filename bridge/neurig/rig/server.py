@@ -156,8 +156,8 @@ class Server:
         for problem in answer["problems"]:
             log.error("left out: %s", problem)
         by_id = {node.id: node for node in rig.nodes.values()}
-        for id_, knobs in answer["knobs"].items():
-            by_id[int(id_)].fit_knobs(knobs)
+        for id_, model in answer["models"].items():
+            by_id[int(id_)].fit(model)
 
     def exchange(self, rig: Rig, performers: dict[str, Performer]) -> None:
         """Another rig, which has just been built, takes the place of this one."""
@@ -339,7 +339,7 @@ class Server:
         else:
             await self.audio.wait_up()
             answer = await self.audio.ask("put", id=node.id, type=node.type.name, param=param.name, path=locate(path))
-            node.fit_knobs(answer["knobs"].get(str(node.id), []))
+            node.fit(answer["models"].get(str(node.id), {}))
         node.values[param.name] = path
         self._changed(node, param.name)
         return path

@@ -24,12 +24,14 @@ class Node:
     """:ivar id: a number of its own in the audio process; names may be used again, ids are not
     :ivar values: of all parameters
     :ivar knobs: of an amp whose model has knobs of its own
+    :ivar latency: samples that its output lags behind its input
     """
 
     name: str
     type: NodeType
     values: dict[str, Value]
     knobs: dict[str, Param] = field(default_factory=dict)
+    latency: int = 0
     id: int = field(default_factory=lambda: next(_ids))
 
     @property
@@ -44,11 +46,13 @@ class Node:
                                       f"it has {', '.join(params)}")
         return params[name]
 
-    def fit_knobs(self, knobs: Iterable[tuple[str, float, float, float]]) -> None:
-        """Takes over the knobs of a model that was just loaded. Values of equal names stay.
+    def fit(self, model: Mapping[str, Any]) -> None:
+        """Takes over the knobs and the latency of a model that was just loaded. Values of equal names stay.
 
-        :param knobs: of each its name, default, low and high
+        :param model: ``knobs``, of each its name, default, low and high; and ``latency``; empty where none was loaded
         """
+        knobs = model.get("knobs", [])
+        self.latency = model.get("latency", 0)
         own = {param.name for param in self.type.params}
         fresh = {knob[0]: Param(knob[0], NUMBER, *knob[1:], text=KNOB) for knob in knobs if knob[0] not in own}
         for name in self.knobs.keys() - fresh.keys():
