@@ -1,4 +1,4 @@
-"""How punctual and how light it is. The figures are in ``tests/bench/interaction.py``; these bounds are wide enough for
+"""How punctual and how light it is. ``tests/bench/impsy.py`` measures exactly; these bounds are wide enough for
 a machine that has other work, but not for one millisecond of waiting too much in the code.
 """
 
