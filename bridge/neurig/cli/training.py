@@ -120,49 +120,57 @@ def _train(data: "Dataset", source: Path, destination: Path, name: str | None, r
            onnx: bool, chosen: dict[str, Any]) -> None:
     import torch
 
-    from neurig.convert import write
-    from neurig.training import pictures
     from neurig.training.mdrnn import Settings, Training
     from neurig.training.sizes import SIZES, model_name
 
     settings = Settings(**chosen)
     size = SIZES[settings.size]
     if threads or size.units <= 128:
-        torch.set_num_threads(threads or 1)
+        torch.set_num_threads(threads or 1)  # in small networks threads only wait for each other
     model = destination / f"{name or model_name(data.dimension, size)}.mdrnn"
     folder = model.with_suffix(".training")
     training = Training(data, settings, folder / "checkpoint.pt")
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".*.tmp"):  # by a training that was killed while it wrote
         left.unlink()
-    begins_anew = training.resume() if resume else "--restart"
     click.echo(f"{source}: {len(training.windows):,} windows of dimension {data.dimension}, of which "
                f"{len(training.windows) - training.windows.learned:,} for validation")
-    done = len(training.progress.history)
+    begins_anew = training.resume() if resume else "as you wish"
     if not begins_anew:
-        click.echo(f"Going on after epoch {done}" + (f": {training.finished}" if training.finished else ""))
-    with _stop_on_signals() as stop, _shown(settings, training) as report:
-        training.run(report, stop)
+        finished = training.finished and f": {training.finished}"
+        click.echo(f"Going on after epoch {len(training.progress.history)}{finished}")
+    elif training.checkpoint.exists():
+        click.echo(f"Beginning anew: {begins_anew}")
+    with _stop_on_signals() as stop:
+        with _shown(settings, training) as report:
+            training.run(report, stop)
+        _keep(training, data, source, model, folder, onnx)
 
-    progress = training.progress
-    loss = progress.best_loss if progress.history else training.validate(training.best)
+
+def _keep(training: "Training", data: "Dataset", source: Path, model: Path, folder: Path, onnx: bool) -> None:
+    """Writes the best network, and what tells how it came to be."""
+    from neurig.convert import write
+    from neurig.training import pictures
+
+    progress, settings = training.progress, training.settings
+    epochs = len(progress.history)
+    loss = progress.best_loss if epochs else training.validate(training.best)
     metadata = {"name": model.stem, "made_by": "neurig", "validation_loss": round(loss, 4), "epoch": progress.best,
                 "seed": settings.seed, "size": settings.size}
     network = training.best.weights(source, metadata)
-    write(network, model)
-    written = [model]
-    if onnx:
-        written.append(model.with_suffix(".onnx"))
-        write(network, written[-1])
-    if progress.history:
+    written = [model, model.with_suffix(".onnx")] if onnx else [model]
+    for path in written:
+        write(network, path)
+    why = training.finished or "stopped; the same command goes on"
+    click.echo(f"{' and '.join(map(str, written))}: validation loss {loss:.4f}"
+               + (f" in epoch {progress.best} of {epochs} ({why})" if epochs else f" within the first epoch ({why})"))
+    if epochs:
         _write_history(progress, folder / "history.csv")
         pictures.learning_curve(progress.history, progress.best, folder / "learning.png")
         played = max(data.trainable(), key=len)[-_DRAWN:]
         predicted = pictures.continued(network, played, 4 * _DRAWN, settings.seed)
         pictures.performance(played, predicted, folder / "performance.png")
-    why = training.finished or "stopped; the same command goes on"
-    click.echo(f"{' and '.join(map(str, written))}: validation loss {loss:.4f} in epoch {progress.best} of "
-               f"{len(progress.history)} ({why})\n{folder}: learning.png, performance.png, history.csv")
+        click.echo(f"{folder}: learning.png, performance.png, history.csv")
 
 
 def _write_history(progress: "Progress", path: Path) -> None:
