@@ -11,8 +11,9 @@ from python.helpers import Command
 import neurig
 from neurig.files import share
 
-COMMANDS = ("bench", "convert", "demo", "info", "render", "serve", "step")
-HEAVY = {"numpy", "rich", "pyo", "h5py", "soundfile", "onnxruntime", "pythonosc", "neurig._core", "neurig.rig"}
+COMMANDS = ("bench", "convert", "dataset", "demo", "info", "render", "serve", "step", "test-mdrnn", "train")
+HEAVY = {"numpy", "rich", "torch", "matplotlib", "pyo", "h5py", "soundfile", "onnxruntime", "pythonosc", "neurig._core",
+         "neurig.rig"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])
