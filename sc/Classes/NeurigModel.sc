@@ -1,0 +1,133 @@
+// A model in one of the server's slots. Used like a Buffer: read returns at once, the server answers when it is done.
+// Abstract: its subclasses say which plugin has the slots, and what there is to tell about a model.
+NeurigModel {
+	classvar <numSlots = 1024, reportSize = 512, allocators;
+
+	var <server, <slot, <path, <info;
+	var <>timeout = 10;  // seconds
+
+	*initClass { allocators = IdentityDictionary.new }
+
+	*read { |server, path, action, onError|
+		var slot;
+		server = server ? Server.default;
+		slot = this.prAllocator(server).alloc;
+		if(slot.isNil) { Error("%: all slots of server '%' are in use".format(this.name, server.name)).throw };
+		^super.newCopyArgs(server, slot).replace(path, action, onError)
+	}
+
+	// the path of a file that comes with neurig
+	*bundled { |name|
+		var folder = File.realpath(NeurigModel.filenameSymbol.asString).dirname.dirname.dirname +/+ "models";
+		name = name ? this.prBundled;
+		if(File.exists(folder +/+ name).not) { Error("%: there is no % in %".format(this.name, name, folder)).throw };
+		^folder +/+ name
+	}
+
+	*prAllocator { |server|
+		var ours = allocators.atFail(this) { allocators[this] = IdentityDictionary.new };
+		^ours.atFail(server) {
+			var slots = numSlots div: server.maxNumClients;
+			var first = slots * (server.clientID ? 0);
+			var allocator = StackNumberAllocator(first, first + slots - 1);
+			// a server that boots has empty slots
+			NotificationCenter.register(server, \newAllocators, this, { ours.removeAt(server) });
+			ours[server] = allocator;
+			allocator
+		}
+	}
+
+	// the plugin, what its commands begin with, and the model that is taken where none is named
+	*prPlugin { ^this.subclassResponsibility(thisMethod) }
+	*prCommand { |name| ^(this.prPlugin.toLower ++ "_" ++ name).asSymbol }
+	*prBundled { ^this.subclassResponsibility(thisMethod) }
+
+	// all units that play this model go on with the new one; one that can't be read changes nothing
+	replace { |path, action, onError|
+		path = path.asString;
+		if(server.isLocal) { path = path.standardizePath.absolutePath };
+		this.prRequest([this.class.prCommand(\read), this.prSlot, path], action, { |reason|
+			"%: % can't be read: %".format(this.class.name, path, reason).error;
+			onError.value(reason, this)
+		})
+	}
+
+	query { |action, onError|
+		this.prRequest([this.class.prCommand(\query), this.prSlot], action ? { this.prPost }, { |reason|
+			"%: %".format(this.class.name, reason).error;
+			onError.value(reason, this)
+		})
+	}
+
+	// units that still play it fall silent
+	free {
+		if(slot.isNil) { ^"%: already freed".format(this.class.name).warn };
+		server.sendMsg('/cmd', this.class.prCommand(\free), slot);
+		this.class.prAllocator(server).free(slot);
+		slot = path = info = nil
+	}
+
+	asUGenInput { ^this.prSlot }
+	asControlInput { ^this.prSlot }
+
+	printOn { |stream|
+		stream << this.class.name << "(" <<* [server, slot, path] << ")"
+	}
+
+	prSlot {
+		^slot ?? { Error("%: this model has been freed".format(this.class.name)).throw }
+	}
+
+	prPost {
+		if(info.loaded.not) { ^"slot % is empty".format(slot).postln };
+		"slot %: %".format(slot, info.path).postln;
+		"  %, played by % units".format(this.prAbout, info.users).postln
+	}
+
+	// Sends a command whose report comes back in a buffer, made for it: the server allocates it, performs the command,
+	// then sends its contents, each as the completion message of the one before.
+	prRequest { |command, action, onError|
+		var buffer, answer, answered = false;
+		if(server.serverRunning.not) {
+			^onError.value("the server '%' is not running".format(server.name))
+		};
+		buffer = Buffer.alloc(server, reportSize, 1, { |buffer|
+			['/cmd'] ++ command ++ [buffer.bufnum, ['/b_getn', buffer.bufnum, 0, reportSize]]
+		});
+		answer = OSCFunc({ |message|
+			var reason;
+			answered = true;
+			buffer.free;
+			reason = this.prTake(message.drop(4));
+			if(reason.isNil) { action.value(this) } { onError.value(reason) }
+		}, '/b_setn', server.addr, argTemplate: [buffer.bufnum, 0]).oneShot.permanent_(true);
+		SystemClock.sched(timeout, {
+			if(answered.not) {
+				answer.free;
+				buffer.free;
+				onError.value("the server '%' does not answer. Perhaps it lacks the plugin %: it looks in %"
+					.format(server.name, this.class.prPlugin, Platform.userExtensionDir))
+			};
+			nil
+		})
+	}
+
+	// takes in a report (laid out in slots.h); gives the reason of a failure, or nil
+	prTake { |report|
+		var ok, loaded, about, users, length, text, lines;
+		#ok, loaded = report;
+		about = report[2..4];
+		#users, length = report.drop(5);
+		text = report.copyRange(8, 7 + length.asInteger).collectAs({ |byte| byte.asInteger.asAscii }, String);
+		if(ok == 0) { ^text };
+		lines = text.split($\n);
+		info = (loaded: loaded != 0, users: users.asInteger);
+		if(info.loaded) { info = info.put(\path, lines[0]).putAll(this.prInfo(about, lines.drop(1))) };
+		path = info[\path];
+		^nil
+	}
+
+	// what the report's three numbers and its lines mean: an Event; and the same in words
+	prInfo { |about, lines| ^this.subclassResponsibility(thisMethod) }
+	prAbout { ^this.subclassResponsibility(thisMethod) }
+}

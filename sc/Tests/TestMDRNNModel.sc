@@ -1,0 +1,107 @@
+TestMDRNNModel : UnitTest {
+	var server, folder;
+
+	setUp {
+		server = Server.default;
+		this.bootServer(server);
+		folder = PathName.tmp +/+ "neurig é " ++ 1e9.rand.asString;
+		File.mkdir(folder);
+	}
+
+	tearDown {
+		server.freeAll;
+		File.deleteAll(folder);
+	}
+
+	// waits for action or onError; gives what came
+	answer { |request, seconds = 12|
+		var condition = Condition.new, answer, timeout;
+		timeout = SystemClock.sched(seconds, { answer = \timeout; condition.unhang; nil });
+		request.value({ |model| answer = \done; condition.unhang }, { |reason| answer = reason; condition.unhang });
+		answer ?? { condition.hang };
+		timeout.clear;
+		^answer
+	}
+
+	read {
+		var model;
+		this.assertEquals(this.answer({ |action, onError|
+			model = MDRNNModel.read(server, MDRNNModel.bundled, action, onError)
+		}), \done, "a model is read");
+		^model
+	}
+
+	test_read_play_free {
+		var model = this.read, bus = Bus.control(server, 5), synth, played;
+		this.assertEquals(model.info, (loaded: true, path: MDRNNModel.bundled, dimension: 4, mixtures: 5, users: 0),
+			"what the server tells about it");
+		this.assertEquals(model.numValues, 3, "values");
+		synth = { Out.kr(bus, MDRNN.kr(model, mode: \battle)) }.play(server);
+		this.wait({ bus.getn(5, { |values| played = values }); server.sync; played.notNil and: { played[1] > 0 } },
+			"it plays", 10);
+		this.assert(played[2..].every { |value| value > 0 and: { value < 1 } }, "values: %".format(played));
+		this.answer({ |action, onError| model.query(action, onError) });
+		this.assertEquals(model.info.users, 1, "its user is counted");
+		this.assert(this.answer({ |action, onError| model.replace(folder +/+ "nothing.mdrnn", action, onError) }).isString,
+			"a missing file's reason");
+		model.free;
+		synth.free;
+		bus.free;
+		this.assertException({ model.replace("x") }, Error, "a freed model can't be used");
+	}
+
+	test_an_amp_is_refused {
+		var model, reason = this.answer({ |action, onError|
+			model = MDRNNModel.read(server, NeuralAmpModel.bundled, action, onError)
+		});
+		this.assert(reason.contains("an amp, not a predictor"), "an amp: %".format(reason));
+		model.free;
+	}
+
+	test_slots_of_each_kind_are_counted_for_themselves {
+		var predictor = this.read, amp;
+		this.answer({ |action, onError| amp = NeuralAmpModel.read(server, NeuralAmpModel.bundled, action, onError) });
+		[predictor, amp].do { |model|
+			this.answer({ |action, onError| model.query(action, onError) });
+			this.assert(model.info.loaded and: { model.info.path == model.class.bundled }, "%".format(model));
+			model.free
+		}
+	}
+
+	test_record {
+		var model = this.read, synth, path, rows, times, lines = { File.readAllString(path).split($\n).drop(-1) };
+		this.assertException({ model.record(folder +/+ "no" +/+ "such.log") }, Error, "a folder that there is not");
+		path = model.record(folder);
+		this.assert("[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(-[0-9]{2}){2}-4d-mdrnn\\.log$".matchRegexp(path), "its name: %".format(path));
+		synth = { MDRNN.kr(model, LFNoise0.kr(20 ! 3).range(0, 1), Impulse.kr(20), \filter); Silent.ar }.play(server);
+		this.wait({ lines.value.size >= 20 }, "lines are written", 10);
+		model.stopRecording;
+		this.assertEquals(model.isRecording, false, "it has ended");
+		rows = lines.value.collect { |line| line.split($,) };
+		this.assertEquals(rows.collect { |row| row[1] }.keep(20), ["interface", "rnn"].wrapExtend(20), "who played");
+		this.assert(rows.every { |row| row.size == 5 and: { row.drop(2).every { |x| x.asFloat.inclusivelyBetween(0, 1) } } },
+			"values: %".format(rows[0]));
+		times = rows.select { |row| row[1] == "interface" }.collect { |row| row[0].drop(17).asFloat };
+		times = times.differentiate.drop(1).collect { |step| step % 60 };
+		this.assert(times.every { |step| step.absdif(0.05) < 0.0015 }, "time steps: %".format(times));
+		synth.free;
+		model.record(path);
+		model.free;
+		this.assertEquals(model.isRecording, false, "freeing it ends a recording");
+		this.assertEquals(lines.value.size, rows.size, "and leaves the file as it was");
+	}
+
+	test_log {
+		var log = MDRNNLog(folder +/+ "a.log", 3), lines;
+		log.add(true, [0.5, 0.25], 10.0);
+		log.add(false, [1, 0], 10.125);
+		this.assertException({ log.add(true, [0.5]) }, Error, "values that do not fit");
+		log.close;
+		log.add(true, [0.5, 0.5]);
+		lines = File.readAllString(log.path).split($\n).drop(-1);
+		this.assertEquals(lines.collect { |line| line.split($,).drop(1) },
+			[["interface", "0.5", "0.25"], ["rnn", "1.0", "0.0"]], "two events: %".format(lines));
+		this.assertFloatEquals(lines.collect { |line| line.split($,)[0].drop(17).asFloat }.reverse.reduce('-') % 60, 0.125,
+			"and the time between them", 1e-5);
+	}
+}
