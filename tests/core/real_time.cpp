@@ -99,6 +99,45 @@ static bool predictor(neurig_model *model, const std::string &name) {
   return good;
 }
 
+// A session in every mode, with what goes wrong; two networks take turns.
+static bool session(neurig_model *model, const std::string &name) {
+  char error[256];
+  bool good = true;
+  for (int mode = 0; mode < NEURIG_MODES; mode++) {
+    neurig_predictor *a = neurig_predictor_new(model, 1, error, sizeof error);
+    neurig_predictor *b = neurig_predictor_new(model, 2, error, sizeof error);
+    neurig_session *played = neurig_session_new(64, 0, error, sizeof error);
+    const int count = neurig_predictor_dimension(a) - 1;
+    std::vector<double> values(size_t(count), 0.5), frame(64);
+    const neurig_network first = neurig_predictor_network(a), second = neurig_predictor_network(b);
+    int events = 0;
+    good &= clean(name + ": a session in " + neurig_mode_name(mode), [&] {
+      double now = 0, time;
+      neurig_session_replace(played, &first, now);
+      neurig_session_set_mode(played, mode, now);
+      neurig_session_seed(played, 3);
+      for (int setting = 0; setting < NEURIG_SESSION_SETTINGS; setting++) neurig_session_set(played, setting, 0.02);
+      for (int i = 0; i < 1000; i++, now += 0.001) {
+        if (i % 100 < 50) neurig_session_input(played, values.data(), count, now, frame.data(), error, sizeof error);
+        values[0] = i % 7 ? 0.25 : 1e300;
+        neurig_session_input(played, values.data(), count + i % 2, now, nullptr, error, sizeof error);
+        while (neurig_session_due(played) <= now && neurig_session_advance(played, now, &time, frame.data()) > 0) events++;
+        if (i % 300 == 299) neurig_session_replace(played, i % 2 ? &second : &first, now);
+        if (i == 700) neurig_session_run(played, 0, now);
+        if (i == 750) neurig_session_run(played, 1, now);
+      }
+      for (int i = 0; i < 200; i++) neurig_session_input(played, values.data(), count, now, nullptr, nullptr, 0);
+      neurig_session_reset(played, now);
+      neurig_session_replace(played, nullptr, now);
+    });
+    if ((events == 0) != (mode == NEURIG_MODE_USERONLY)) good = false, std::printf("it played %d frames\n", events);
+    neurig_session_free(played);
+    neurig_predictor_free(a);
+    neurig_predictor_free(b);
+  }
+  return good;
+}
+
 int main(int count, char **files) {
   // That the counting works: these two must be seen.
   if (clean("malloc, as it should be", [] { free(malloc(10)); })) return 2;
@@ -113,7 +152,8 @@ int main(int count, char **files) {
   for (int i = 1; i < count; i++) {
     neurig_model *model = neurig_model_load(files[i], error, sizeof error);
     if (!model) return std::printf("%s: %s\n", files[i], error), 1;
-    good &= neurig_model_is_amp(model) ? amp(model, files[i]) : predictor(model, files[i]);
+    good &= neurig_model_is_amp(model) ? amp(model, files[i])
+                                       : predictor(model, files[i]) && session(model, files[i]);
     neurig_model_release(model);
   }
   return good ? 0 : 1;
