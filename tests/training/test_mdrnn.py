@@ -188,9 +188,20 @@ def test_refusals(waves: Dataset) -> None:
     with pytest.raises(DatasetError, match="performance 1 has numbers that are not finite. Collate it again"):
         Training(Dataset([rows]), TINY)
     rows[:, 1] = 3e38
-    with pytest.raises(TrainingError, match="the loss is no number any more in epoch 1. Look for outliers"):
+    with pytest.raises(TrainingError, match="the loss was no number any more in epoch 1. Look for outliers"):
         Training(Dataset([rows]), TINY).run()
     assert Training(Dataset([wave(20, 3), wave(60, 3)]), TINY).batches == 1  # short ones are passed over
+
+
+def test_a_loss_that_is_no_number_spoils_nothing(waves: Dataset) -> None:
+    training = Training(waves, TINY)
+    training.run(stop=lambda: len(training.progress.history) == 2)
+    kept, best = weights(training), training.progress.best_loss
+    with torch.no_grad():
+        training.network.head.bias[0] = math.nan
+    training.run()
+    assert training.finished == "the loss was no number any more in epoch 3"
+    assert weights(training) == kept and training.validate(training.best) == best
 
 
 # ---- The command ----------------------------------------------------------------------------------------------------

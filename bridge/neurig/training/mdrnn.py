@@ -2,9 +2,9 @@
 
 Windows and loss are IMPSY's, so that figures compare: each window has 51 consecutive rows, in the network's scale; after
 each of the first 50 the network gives a mixture, and the loss is the mean negative log likelihood of the rows that
-followed. The last tenth of all windows is for validation. The network also learns IMPSY's way, with Adam and shuffled
-batches, but three times as fast: gradients are clipped, and what is judged and kept is a running average of the weights,
-in which the noise of the large steps cancels.
+followed. The last tenth of all windows is for validation. Learning takes larger steps than IMPSY's (of the same kind: Adam,
+on shuffled batches), and is no less steady: gradients are clipped, and what is judged and kept is a running average of
+the weights, in which the noise of the steps cancels.
 """
 
 import copy
@@ -184,6 +184,7 @@ class Training:
         self.progress = Progress()
         self.checkpoint = checkpoint
         self._identity = _identity(performances, settings)
+        self._diverged = ""
         self._order: Tensor | None = None  # of the windows in the running epoch
         self._saved, self._saving = time.monotonic(), 0.0
 
@@ -196,6 +197,8 @@ class Training:
     def finished(self) -> str:
         """Why there is nothing left to do; empty where there is."""
         done = len(self.progress.history)
+        if self._diverged:
+            return self._diverged
         if done >= self.settings.epochs:
             return f"all {done} epochs done"
         if self.settings.early_stopping and done - self.progress.best >= self.settings.patience:
@@ -207,12 +210,12 @@ class Training:
 
         :param report: called after every batch and every epoch
         :param stop: asked after every batch
-        :raises TrainingError: where the loss is no number any more
+        :raises TrainingError: where the loss is no number in the first epoch already
         :raises OSError: where the checkpoint cannot be written
         """
         while not self.finished and not stop():
             self._batch()
-            if self.progress.batch == self.batches:
+            if self.progress.batch == self.batches and not self._diverged:
                 self._end_of_epoch()
             self._save_now_and_then()
             report(self.progress)
@@ -229,8 +232,8 @@ class Training:
         which = self._order[progress.batch * size : (progress.batch + 1) * size]
         loss = self.network.loss(self.windows[which])
         if not math.isfinite(loss.item()):
-            raise TrainingError(f"the loss is no number any more in epoch {len(progress.history) + 1}. Look for outliers "
-                                "in the data (`neurig dataset` shows its ranges), or lower the --rate")
+            self._diverge()
+            return
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), _STEEPEST)
@@ -248,12 +251,25 @@ class Training:
         progress = self.progress
         validation = self.validate(self.average)
         seconds = progress.seconds + time.monotonic() - began
+        if not math.isfinite(validation):
+            self._diverge()
+            return
         better = validation < progress.best_loss
         progress.history.append(Epoch(progress.loss / self.windows.learned, validation, seconds))
         if better:
             progress.best = len(progress.history)
             self.best.load_state_dict(self.average.state_dict())
         progress.batch, progress.loss, progress.seconds = 0, 0.0, 0.0
+
+    def _diverge(self) -> None:
+        """Ends a training whose loss is no number any more; the best so far is good nevertheless.
+
+        :raises TrainingError: where there is none
+        """
+        self._diverged = f"the loss was no number any more in epoch {len(self.progress.history) + 1}"
+        if not self.progress.best:
+            raise TrainingError(f"{self._diverged}. Look for outliers in the data (`neurig dataset` shows its ranges), or "
+                                "lower the --rate")
 
     @torch.no_grad()
     def validate(self, network: Network) -> float:
