@@ -119,9 +119,11 @@ static bool session(neurig_model *model, const std::string &name) {
       for (int setting = 0; setting < NEURIG_SESSION_SETTINGS; setting++) neurig_session_set(played, setting, 0.02);
       for (int i = 0; i < 1000; i++, now += 0.001) {
         if (i % 100 < 50) neurig_session_input(played, values.data(), count, now, frame.data(), error, sizeof error);
-        values[0] = i % 7 ? 0.25 : 1e300;
+        values[0] = 1e300;
         neurig_session_input(played, values.data(), count + i % 2, now, nullptr, error, sizeof error);
-        while (neurig_session_due(played) <= now && neurig_session_advance(played, now, &time, frame.data()) > 0) events++;
+        values[0] = 0.25;
+        if (neurig_session_due(played) <= now)
+          while (neurig_session_advance(played, now, &time, frame.data()) > 0) events++;
         if (i % 300 == 299) neurig_session_replace(played, i % 2 ? &second : &first, now);
         if (i == 700) neurig_session_run(played, 0, now);
         if (i == 750) neurig_session_run(played, 1, now);

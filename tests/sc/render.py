@@ -180,8 +180,8 @@ def play(
         dt, x1 …
     """
     names = ("mode", "threshold", "timescale", "pitemp", "sigmatemp", "mix", "run", "seed", "reset")
-    settings = {"mode": 0, "threshold": 0.1, "timescale": 1, "pitemp": 1, "sigmatemp": 0.01, "mix": 1, "run": 1, "seed": 0,
-                "reset": 0} | settings  # fmt: skip
+    settings = {"mode": 0, "threshold": 0.1, "timescale": 1, "pitemp": 1, "sigmatemp": 0.01, "mix": 1, "run": 1,
+                "seed": 0, "reset": 0} | settings  # fmt: skip
     hands = [f"x{index}" for index in range(values)]
     player = UGen("MDRNN", [0, *names, "trig", *hands], "control", 2 + values)
     outputs = ["begun", "trig", *((player, index) for index in range(2 + values))]
