@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <cmath>
+#include <cstring>
 
 #include "model.h"
 
@@ -102,8 +103,40 @@ std::vector<float> tensor(const Json &list, const std::vector<int64_t> &sizes, c
   return values;
 }
 
+// What base64 stands for: four characters for three bytes, of which the last ones may be missing.
+static std::vector<unsigned char> base64(const std::string &text) {
+  constexpr const char *digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  int8_t values[256];
+  std::fill_n(values, 256, int8_t(-1));
+  for (int i = 0; i < 64; i++) values[static_cast<unsigned char>(digits[i])] = int8_t(i);
+  size_t length = text.size();
+  while (length && text[length - 1] == '=' && text.size() - length < 2) length--;
+  std::vector<unsigned char> bytes;
+  bytes.reserve(length / 4 * 3 + 2);
+  uint32_t bits = 0;
+  for (size_t i = 0; i < length; i++) {
+    const int8_t value = values[static_cast<unsigned char>(text[i])];
+    if (value < 0) throw Error("weights are not base64 at character " + std::to_string(i));
+    bits = bits << 6 | uint32_t(value);
+    if (i % 4) bytes.push_back(static_cast<unsigned char>(bits >> (6 - 2 * (i % 4))));
+  }
+  return bytes;
+}
+
 Weights::Weights(const Json &file) {
   const Json &list = field(file, "weights", "the file");
+  if (list.is_string()) {
+    const std::vector<unsigned char> bytes = base64(list.get_ref<const std::string &>());
+    if (bytes.size() % sizeof(float)) throw Error("weights must be whole numbers of four bytes in base64");
+    values_.resize(bytes.size() / sizeof(float));
+    for (size_t i = 0; i < values_.size(); i++) {
+      uint32_t word = 0;
+      for (size_t byte = sizeof(float); byte-- > 0;) word = word << 8 | bytes[sizeof(float) * i + byte];
+      std::memcpy(&values_[i], &word, sizeof(float));
+      if (!std::isfinite(values_[i])) throw Error("weight " + std::to_string(i) + " is not finite");
+    }
+    return;
+  }
   if (!list.is_array()) throw Error("weights must be a list of numbers");
   values_.reserve(list.size());
   for (const Json &value : list) {

@@ -19,7 +19,8 @@ std::vector<int> integers(const Json &object, const char *name, const std::strin
 // Nested lists with exactly these numbers of entries, of finite numbers (also as strings), as one row-major list.
 std::vector<float> tensor(const Json &list, const std::vector<int64_t> &sizes, const std::string &where);
 
-// Hands out a model file's weights in order; complains when there are too few, too many, or one is no finite number.
+// Hands out a model file's weights in order, which are a list of numbers or, for short, a string: their float32, little end
+// first, in base64. Complains when there are too few, too many, or one is no finite number.
 // A copy begins again at the first.
 class Weights {
  public:

@@ -24,8 +24,9 @@ struct Error : std::runtime_error {
 
 // What a file may ask of us, whatever it says: larger is refused before anything is allocated. Reading one takes at most
 // 512 MiB, and what comes of it at most 64 MiB, in all its sizes together, and as much again for each stream.
-constexpr int64_t kMaxFileBytes = 16 << 20;
+constexpr int64_t kMaxFileBytes = 64 << 20;
 constexpr int64_t kMaxParts = 2 << 20;  // strings, lists and objects
+constexpr int64_t kMaxNumbers = 8 << 20;
 constexpr int64_t kMaxDepth = 64;       // of lists and objects within each other
 constexpr int64_t kMaxStateFloats = 16 << 20;
 constexpr int64_t kMaxCost = 16 << 20;  // of a sample (AmpModel::cost); as floats these are 64 MiB, too

@@ -8,7 +8,7 @@ namespace {
 
 // Before anything is made of it: so much text could become forty times as much memory, or exhaust the stack.
 void check_parts(const char *text, size_t length) {
-  int64_t parts = 0, depth = 0;
+  int64_t parts = 0, depth = 0, numbers = 0;
   bool quoted = false;
   for (size_t i = 0; i < length; i++) {
     const char c = text[i];
@@ -22,8 +22,11 @@ void check_parts(const char *text, size_t length) {
       if (depth > kMaxDepth) throw Error("its lists are nested more than " + std::to_string(kMaxDepth) + " deep");
     } else if (c == ']' || c == '}') {
       depth--;
+    } else {
+      numbers += c == ',';
     }
   }
+  if (numbers > kMaxNumbers) throw Error("it has more than " + std::to_string(kMaxNumbers >> 20) + " million numbers");
   if (parts > kMaxParts) throw Error("it has more than " + std::to_string(kMaxParts >> 20) + " million parts");
 }
 

@@ -86,7 +86,7 @@ def test_large_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "large.nam"
     with path.open("wb") as file:
         file.truncate(1 << 40)  # sparse
-    with pytest.raises(neurig.ModelError, match="larger than 16 MiB"):
+    with pytest.raises(neurig.ModelError, match="larger than 64 MiB"):
         neurig.load(path)
 
 

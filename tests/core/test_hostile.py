@@ -20,7 +20,8 @@ SECONDS = 4  # of CPU; on an idle machine all stay under one
 
 WIRE = '{"architecture": "Linear", "config": {"receptive_field": 1}, "weights": [1]'
 CONDITION = '{"architecture": "WaveNet", "config": {"layers": [], "condition_dsp": '
-MILLIONS = 16 << 20  # bytes, the largest file
+MILLIONS = 64 << 20  # bytes, the largest file
+NUMBERS = 8 << 20  # in one file
 
 
 def wavenet(weights: int, *arrays: dict[str, Any], head: dict[str, Any] | None = None) -> str:
@@ -81,11 +82,14 @@ def long_filter(bias: bool) -> str:
 HOSTILE: dict[str, tuple[Callable[[], str], str]] = {
     "metadata nested a million deep": (lambda: WIRE + ', "metadata": ' + "[" * 1000000 + "]" * 1000000 + "}", "nested"),
     "conditions nested": (lambda: CONDITION * 100 + "0" + "}}" * 100, "nested"),
-    "empty objects": (lambda: '{"a":[' + "{}," * (MILLIONS // 3 - 10) + "{}]}", "parts"),
-    "short strings": (lambda: WIRE + ', "metadata": [' + '"",' * (MILLIONS // 3 - 100) + '""]}', "parts"),
+    "empty objects": (lambda: '{"a":[' + "{}," * (NUMBERS - 10) + "{}]}", "parts"),
+    "short strings": (lambda: WIRE + ', "metadata": [' + '"",' * (NUMBERS - 100) + '""]}', "parts"),
     "as many parts as may be": (lambda: WIRE + ', "metadata": [' + "{}," * ((2 << 20) - 100) + "{}]}", ""),
-    "as many numbers as may be": (lambda: WIRE + ', "metadata": [' + "0," * (MILLIONS // 2 - 100) + "0]}", ""),
-    "as many weights as may be": (lambda: wavenet((8 << 20) - 200, models.layer_array(1, 4, 1, [1])), "expected 85"),
+    "as many numbers as may be": (lambda: WIRE + ', "metadata": [' + "0," * (NUMBERS - 100) + "0]}", ""),
+    "numbers, written at length": (lambda: WIRE + ', "metadata": [' + "0.12345," * (NUMBERS - 100) + "0]}", ""),
+    "a number too many": (lambda: WIRE + ', "metadata": [' + "0," * (NUMBERS + 1) + "0]}", "more than 8 million numbers"),
+    "as many weights as may be": (lambda: wavenet(NUMBERS - 200, models.layer_array(1, 4, 1, [1])), "expected 85"),
+    "weights in base64": (lambda: WIRE[:-3] + '"' + "A" * (MILLIONS - 128) + '"}', "expected 1 weights, found 12582888"),
     "a string without end": (lambda: '{"' + "\\" * (MILLIONS - 10), "not valid JSON"),
     "a matrix of zeros between groups": (in_groups, "more than 16 million"),
     "64 models of 60 MiB": (container, "64 MiB"),
@@ -104,7 +108,7 @@ import neurig
 from core.test_hostile import HOSTILE
 from neurig.model import parse
 text = HOSTILE[sys.argv[1]][0]().encode()
-assert len(text) <= 16 << 20, len(text)
+assert len(text) <= 64 << 20, len(text)
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 before, start, error = peak(), time.process_time(), ""
 try:

@@ -1,5 +1,6 @@
 """Predictors in other programs' files, read and written: the same weights to the last bit."""
 
+import base64
 import io
 import json
 import zipfile
@@ -13,6 +14,7 @@ from python.helpers import Command, Mdrnn
 
 import neurig
 from neurig import convert
+from neurig.convert import mdrnn as convert_mdrnn
 from neurig.convert import tflite
 from neurig.files import share
 
@@ -71,8 +73,9 @@ def _archive(path: Path, write: Callable[[h5py.File, Mdrnn], None], model: Mdrnn
 
 
 def _converted(path: Path) -> dict:
-    """A ``.mdrnn`` file's content with the network of another file."""
-    return json.loads(convert.read(path).text())
+    """A ``.mdrnn`` file's content with the network of another file, its weights as numbers."""
+    content = json.loads(convert.read(path).text())
+    return content | {"weights": np.frombuffer(base64.b64decode(content["weights"]), "<f4")}
 
 
 @pytest.mark.parametrize("model", [Mdrnn(), Mdrnn(4, 4, 1, 1), Mdrnn(9, 16, 12, 5)], ids=["usual", "least", "deep"])
@@ -102,7 +105,7 @@ def test_real_files(data: Path) -> None:
         of_h5, of_keras = (_converted(data / "impsy/models" / f"{name}.{kind}") for kind in ("h5", "keras"))
         assert of_h5["config"] == of_keras["config"]
         assert of_h5["config"] == {"dimension": dimension, "units": 64, "layers": 2, "mixtures": 5, "scale": 10}
-        assert of_h5["weights"] == of_keras["weights"]
+        assert np.array_equal(of_h5["weights"], of_keras["weights"])
 
 
 def _without(name: str) -> Callable[[h5py.File, Mdrnn], None]:
@@ -232,6 +235,37 @@ def test_damaged_tflite_files_are_refused() -> None:
             assert str(problem).startswith("a.tflite: ") and "\n" not in str(problem)
             refused += 1
     assert 50 < refused < 300
+
+
+def test_weights_as_numbers_and_in_base64_are_one_model(tmp_path: Path, mdrnn: Mdrnn) -> None:
+    numbers = mdrnn.write(tmp_path / "numbers.mdrnn")
+    content = json.loads(numbers.read_text())
+    convert.convert(numbers, tmp_path / "short.mdrnn")
+    assert isinstance(json.loads((tmp_path / "short.mdrnn").read_text())["weights"], str)
+    frames = np.random.default_rng(0).uniform(0, 1, (10, 3))
+    players = [neurig.Predictor(tmp_path / f"{name}.mdrnn") for name in ("numbers", "short")]
+    for frame in frames:
+        for player in players:
+            player.condition(frame)
+        assert np.array_equal(players[0].predict(), players[1].predict())
+    for weights, reason in (("AAAA!", "not base64 at character 4"), ("AAAAAAA", "four bytes"),
+                            (base64.b64encode(np.float32("inf").tobytes()).decode(), "weight 0 is not finite"),
+                            ("AAAAAA==", "expected 1180 weights, found 1"), (1, "must be a list")):
+        (tmp_path / "bad.mdrnn").write_text(json.dumps(content | {"weights": weights}))
+        with pytest.raises(neurig.ModelError, match=reason):
+            neurig.load(tmp_path / "bad.mdrnn")
+
+
+def test_the_largest_size(tmp_path: Path) -> None:
+    """IMPSY's xl: three layers of 512 units."""
+    convert.write(_network(Mdrnn(4, 512, 3, 5)), tmp_path / "xl.mdrnn")
+    predictor = neurig.Predictor(tmp_path / "xl.mdrnn")
+    assert predictor.model.info["units"] == 512 and predictor.predict().shape == (4,)
+
+
+def _network(model: Mdrnn) -> convert_mdrnn.Mdrnn:
+    heads = {name: list(arrays) for name, arrays in model.heads.items()}
+    return convert_mdrnn.Mdrnn([list(arrays) for arrays in model.layers], heads, Path("random"))
 
 
 @pytest.mark.parametrize("suffix", [".mdrnn", ".h5", ".keras"])

@@ -1,5 +1,6 @@
 """The MDRNN as it stands between two formats, and neurig's own format: ``.mdrnn``, a text in JSON."""
 
+import base64
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -81,12 +82,12 @@ class Mdrnn:
         return np.concatenate([array.ravel() for group in groups for array in group])
 
     def text(self) -> str:
-        """The text of a ``.mdrnn`` file. Every weight comes through exactly: it is written with as many digits as tell
-        it from its neighbours."""
+        """The text of a ``.mdrnn`` file. Its weights are written as they are in memory, float32 with the little end
+        first, in base64; where people write such a file, a list of numbers is as good."""
         config = {"dimension": self.dimension, "units": self.units, "layers": len(self.layers),
                   "mixtures": self.mixtures, "scale": self.scale}
         model = {"architecture": "MDRNN", "version": "1.0", "config": config, "metadata": self.metadata,
-                 "weights": [float(str(weight)) for weight in self.weights]}
+                 "weights": base64.b64encode(self.weights.astype("<f4").tobytes()).decode()}
         return json.dumps(model) + "\n"
 
 
@@ -102,7 +103,9 @@ def read(path: Path) -> Mdrnn:
         raise ModelError(f"{path}: this is an amp ({about['architecture']}), not a predictor")
     model = json.loads(path.read_text(encoding="utf-8"))
     dimension, units, mixtures = (about[name] for name in ("dimension", "units", "mixtures"))
-    weights = np.array(model["weights"], np.float32)
+    written = model["weights"]
+    weights = (np.frombuffer(base64.b64decode(written), "<f4").astype(np.float32) if isinstance(written, str)
+               else np.array(written, np.float32))
     place = 0
 
     def take(*shape: int) -> Weights:
