@@ -160,7 +160,7 @@ def jack_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JackServer
     yield from _run_jack(tmp_path_factory.mktemp("jack"), rate=48000, block=64)
 
 
-def _run_jack(folder: Path, rate: int, block: int) -> Iterator[JackServer]:
+def _run_jack(folder: Path, rate: int, block: int, *options: str) -> Iterator[JackServer]:
     if shutil.which("jackd") is None:
         pytest.fail("jackd is missing: ./check installs it")
     name, lock = _jack_name()
@@ -170,7 +170,7 @@ def _run_jack(folder: Path, rate: int, block: int) -> Iterator[JackServer]:
         "JACK_NO_AUDIO_RESERVATION": "1",
     }
     log = folder / "jackd.log"
-    command = ["jackd", "--no-realtime", "--name", name, "-d", "dummy", "--rate", str(rate), "--period", str(block)]
+    command = ["jackd", "--no-realtime", *options, "--name", name, "-d", "dummy", "--rate", str(rate), "--period", str(block)]
     with log.open("wb") as output:
         server = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:

@@ -24,6 +24,7 @@ import os
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,8 @@ _KEYS = ("in_device", "out_device", "input", "output", "thru_matrix", "feedback_
          "virtual")
 RESTART_AFTER = 0.5
 """Seconds until a process that has ended is started anew."""
+UNNOTICED = 1.0
+"""Seconds for which a device may have been gone before that is known."""
 log = logging.getLogger("neurig")
 
 
@@ -141,6 +144,7 @@ def devices_process(*arguments: str) -> tuple[list[str], dict[str, str]]:
 
 class _Output:
     """:ivar owed: note-offs for a device that has gone, sent when it is back
+    :ivar ended: when, and the latest note-offs
     :ivar played: status and note → when it was played last
     """
 
@@ -149,7 +153,14 @@ class _Output:
         self.voices = Voices(device.mapping)
         self.present = False
         self.owed: list[bytes] = []
+        self.ended: deque[tuple[float, bytes]] = deque(maxlen=128)
         self.played: dict[bytes, float] = {}
+
+    def lose(self) -> None:
+        """The device has gone, and took with it the note-offs of the moment in which nobody knew."""
+        self.present = False
+        late = [message for sent, message in self.ended if time.monotonic() - sent < UNNOTICED]
+        self.owed += [*late, *self.voices.silence()]
 
 
 class MidiPort(asyncio.SubprocessProtocol):
@@ -232,11 +243,13 @@ class MidiPort(asyncio.SubprocessProtocol):
     def _send(self, output: _Output, messages: list[bytes]) -> None:
         if not messages:
             return
-        if self._settings.feedback_protection:
-            now = time.monotonic()
-            for message in messages:
-                if message[0] & 0xF0 == mapping.NOTE_ON:
-                    output.played[message[:2]] = now
+        now = time.monotonic()
+        for message in messages:
+            kind = message[0] & 0xF0
+            if kind == mapping.NOTE_ON:
+                output.played[message[:2]] = now
+            elif kind == mapping.NOTE_OFF:
+                output.ended.append((now, message))
         number = self._outputs.index(output)
         self._pipe.write(b"".join(b"%d %b\n" % (number, message.hex().encode()) for message in messages))
 
@@ -296,20 +309,19 @@ class MidiPort(asyncio.SubprocessProtocol):
             device, was = output.name, output.present
             if present:
                 output.present = True
-                self._send(output, output.owed)
+                self._send(output, list(dict.fromkeys(output.owed)))
                 output.owed = []
             else:
-                output.owed += output.voices.silence()
-                output.present = False
+                output.lose()
         way = "input" if direction == "in" else "output"
         if present:
             log.info('midi: %s "%s" is %s', way, device, name)
         elif was:
-            self._complain(f"lost {device}", f'{way} "{device}" has gone; neurig waits for it')
+            self._complain(f"lost {way} {device}", f'{way} "{device}" has gone; neurig waits for it')
             if direction == "in":
                 self.silence()  # nobody is left to end what was played on it
         else:
-            self._complain(f"missing {device}", f'there is no {way} "{device}" yet; neurig goes on looking '
+            self._complain(f"missing {way} {device}", f'there is no {way} "{device}" yet; neurig goes on looking '
                                                 "(neurig ports lists what there is)")
 
     # -- of asyncio
@@ -331,12 +343,12 @@ class MidiPort(asyncio.SubprocessProtocol):
         if self._closed:
             return
         self._full = False
-        for number, present in enumerate(self._inputs_present):
-            if present:
-                self._changed("in", number, False, "")
         for number, output in enumerate(self._outputs):
             if output.present:
                 self._changed("out", number, False, "")
+        for number, present in enumerate(self._inputs_present):
+            if present:
+                self._changed("in", number, False, "")
         self._restart = asyncio.get_running_loop().create_task(self._again())
 
     async def _again(self) -> None:

@@ -32,6 +32,8 @@ import rtmidi
 
 LOOK_EVERY = 0.25
 """Seconds between two looks for devices that have come or gone: shorter than a cable takes to be plugged in again."""
+SETTLING = 0.1
+"""Seconds after which something sent over a new connection of JACK's arrives: what is sent at once, does not."""
 MOST_WAITING = 1024
 """Messages that may wait to be passed on; the oldest are dropped."""
 CLIENT = "neurig"
@@ -140,6 +142,8 @@ class Device:
         if self._make is rtmidi.MidiIn:
             port.set_callback(self._received)
         opening(port)
+        if api == "jack" and self._make is rtmidi.MidiOut:
+            time.sleep(SETTLING)
         self._port, self.api, self._full_name = port, api, full_name
         self._lines.write(f"+ {self._direction} {self._number} {api} {full_name}")
 
@@ -284,9 +288,11 @@ def listing() -> dict[str, dict[str, list[str]]]:
     for api in filter(available, _ORDER):
         try:
             source, sink = rtmidi.MidiIn(APIS[api], CLIENT), rtmidi.MidiOut(APIS[api], CLIENT)
-            found[api] = {"inputs": source.get_ports(), "outputs": sink.get_ports()}
         except (rtmidi.RtMidiError, OSError):
             continue
+        found[api] = {"inputs": source.get_ports(), "outputs": sink.get_ports()}
+        source.delete()  # JACK waits for seconds for a client that has gone without a word
+        sink.delete()
     return found
 
 
