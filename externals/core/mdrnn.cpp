@@ -25,12 +25,12 @@ Mdrnn::Mdrnn(const Json &file) {
     for (int o = 0; o < 4 * units_; o++) layer.set_bias(o / units_, o % units_, weights.next());
     layers_.push_back(std::move(layer));
   }
-  dense_.resize(size_t(units_) * outputs());
-  dense_bias_.resize(size_t(outputs()));
+  dense_ = Floats(size_t(units_) * stride() + kPad);
+  dense_bias_ = Floats(size_t(stride()) + kPad);
   const int md = mixtures * dimension, parts[][2] = {{0, md}, {md, md}, {2 * md, mixtures}};  // first output, how many
   for (const auto &[first, size] : parts) {
     for (int u = 0; u < units_; u++)
-      for (int o = 0; o < size; o++) dense_[size_t(u) * outputs() + first + o] = weights.next();
+      for (int o = 0; o < size; o++) dense_[size_t(u) * stride() + first + o] = weights.next();
     for (int o = 0; o < size; o++) dense_bias_[size_t(first + o)] = weights.next();
   }
   int64_t macs = int64_t(units_) * outputs();  // per frame
@@ -54,12 +54,10 @@ void Mdrnn::step(State &state, const float *frame, Mixture &out) const {
     std::swap(h, before);
     layer.run(state, before, 1, h, 1, 1);
   }
-  float y[64 * (2 * 64 + 1)];
-  std::copy(dense_bias_.begin(), dense_bias_.end(), y);
-  const float *w = dense_.data();
-  const int n = outputs();
-  for (int u = 0; u < units_; u++, w += n)
-    for (int o = 0; o < n; o++) y[o] += h[u] * w[o];
+  // The kernel of planar sums, with the outputs as its frames: y = bias + Σ h[u]·dense[u].
+  alignas(64) float y[64 * (2 * 64 + 1) + kPad];
+  const Source rows_of_dense{dense_.data(), stride(), units_};
+  kernels().affine(y, 0, 1, h, nullptr, dense_bias_.data(), 0, &rows_of_dense, 1, outputs());
   const size_t md = out.mus.size();
   std::copy_n(y, md, out.mus.begin());
   for (size_t i = 0; i < md; i++) {  // elu(x) + 1 + 1e-7

@@ -30,8 +30,9 @@ class Mdrnn : public Network {
   int units_ = 0;
   std::vector<RecurrentLayer> layers_;
   Layout layout_;
-  std::vector<float> dense_, dense_bias_;  // [units][outputs], outputs: mus | sigmas | logits
+  Floats dense_, dense_bias_;  // [units][stride], outputs in a row: mus | sigmas | logits
   int outputs() const { return mixtures * (2 * dimension + 1); }
+  int stride() const { return (outputs() + kPad - 1) / kPad * kPad; }
 };
 
 }  // namespace neurig
