@@ -178,12 +178,15 @@ class Device:
     def close(self) -> None:
         """Ends its notes."""
         self.mute()
+        self.silence()
         port, self._port, self.api = self._port, None, None
         if port is not None:
-            for status, note in self._sounding:
-                port.send_message((status, note, 0))
-            self._sounding.clear()
             port.delete()
+
+    def silence(self) -> None:
+        for status, note in self._sounding:
+            self._port.send_message((status, note, 0))
+        self._sounding.clear()
 
 
 class Devices:
@@ -247,6 +250,10 @@ class Devices:
             self._lines.write(f"! {text}")
 
     def close(self) -> None:
+        for device in self.outputs:
+            device.silence()
+        if any(device.api == "jack" for device in self.outputs):
+            time.sleep(SETTLING)  # with a port of JACK's goes what was sent over it just before
         for device in (*self.outputs, *self._inputs):
             device.close()
         for scouts in self._scouts.values():
