@@ -55,8 +55,8 @@ class DoomedJack:
         self._folder = folder
         self.start()
 
-    def start(self) -> None:
-        self._running = _run_jack(self._folder, 48000, 1024)
+    def start(self, *options: str) -> None:
+        self._running = _run_jack(self._folder, 48000, 1024, *options)
         self.server = next(self._running)
         self._alive = True
 
@@ -293,7 +293,7 @@ class TestHotPlug:
             doomed_jack.kill()
             await until(lambda: not any(player.port._inputs_present), "the loss")
             instruments[0].unplug()
-            doomed_jack.start()
+            doomed_jack.start("--sync")
             assert doomed_jack.server.name == name
             instruments.append(MidiInstrument(doomed_jack.server.env, "Instrument"))
             await player.ready()
@@ -324,7 +324,7 @@ class TestHotPlug:
             assert player.complain.counts["behind"]
             began = time.perf_counter()
             await player.port.close()
-            assert time.perf_counter() - began < 1.5
+            assert time.perf_counter() - began < 3
 
         try:
             with_player(act, **devices({"Instrument": KEYS}, {"Instrument": SOUND}, api="jack"))
@@ -344,9 +344,7 @@ class TestHotPlug:
             player.port._process.kill()
             await until(lambda: not any(player.port._inputs_present), "the loss")
             await player.ready()
-            await until(lambda: not instrument.sounding, "the end of the note")
-            instrument.send(0xB0, 7, 127)
-            await until(lambda: player.heard, "a message")
+            await until(lambda: instrument.send(0xB0, 7, 127) and player.heard, "a message")
 
         try:
             with_player(act, **devices({"Instrument": KEYS}, {"Instrument": SOUND}))
@@ -370,7 +368,7 @@ class TestEnd:
 
         with_player(act, **devices({}, {"Synth": SOUND}))
         wait_until(lambda: not synth.sounding, "the end of the note")
-        assert took[0] < 1
+        assert took[0] < 2
 
     def test_notes_end_even_where_the_player_was_killed(self, plug: Callable[..., MidiInstrument], jack: JackServer,
                                                         wait_until: Callable[..., Any]) -> None:

@@ -42,6 +42,9 @@ _KEYS = ("in_device", "out_device", "input", "output", "thru_matrix", "feedback_
          "virtual")
 RESTART_AFTER = 0.5
 """Seconds until a process that has ended is started anew."""
+HANGS_AFTER = 2.0
+"""Seconds that the process may take to end: JACK is slow where the machine is busy, and suffers from clients that are
+killed."""
 UNNOTICED = 1.0
 """Seconds for which a device may have been gone before that is known."""
 log = logging.getLogger("neurig")
@@ -235,7 +238,7 @@ class MidiPort(asyncio.SubprocessProtocol):
         if self._pipe and self._process and self._ended:
             self._pipe.close()  # what is written already is still sent
             try:
-                await asyncio.wait_for(asyncio.shield(self._ended), 1.0)
+                await asyncio.wait_for(asyncio.shield(self._ended), HANGS_AFTER)
             except TimeoutError:
                 self._process.kill()
                 await self._ended
