@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from neurig.session import MODES
 
+from interaction.cable import Cable
 from interaction.conftest import CONFIG
 from interaction.instrument import Ear, Instrument, values_of
 
@@ -261,6 +262,86 @@ class TestSeveral:
         assert player.ear.hear() and voice.hear()
         knob.close()
         voice.close()
+
+
+NOTES = """
+[interaction]
+mode = "callresponse"
+threshold = 0.1
+[model]
+file = "small.mdrnn"
+[osc]
+server_port = PORT
+client_port = EAR
+[serialmidi]
+port = "CABLE"
+input = [["note_on", 1], ["control_change", 1, 7], ["control_change", 1, 8]]
+output = [["note_on", 1], ["note_on", 2], ["control_change", 1, 8]]
+[webui]
+monitor_port = MONITOR
+command_port = COMMANDS
+"""
+
+
+class TestNotes:
+    """What comes over MIDI changes a part of the frame; what is played over MIDI has to end."""
+
+    @pytest.fixture
+    def cable(self, tmp_path: Path) -> Iterator[Cable]:
+        cable = Cable(tmp_path)
+        yield cable
+        cable.unplug()
+
+    @pytest.mark.parametrize("end", ["takeover", "mode", "pause", "reset", "SIGTERM", "SIGINT"])
+    def test_all_notes_end(self, instrument: Start, cable: Cable, wait_until: Wait, end: str) -> None:
+        player = instrument(NOTES.replace("CABLE", str(cable.path)), "--timescale", "3")
+        heard = bytearray()
+
+        def sounding() -> set[tuple[int, int]]:
+            heard.extend(cable.received())
+            notes = set()
+            for status, note, velocity in zip(heard[::3], heard[1::3], heard[2::3], strict=False):
+                if status & 0xF0 == 0x90 and velocity:
+                    notes.add((status & 0xF, note))
+                elif status & 0xF0 in (0x80, 0x90):
+                    notes.discard((status & 0xF, note))
+            return notes
+
+        player.wait_for("ttyTEST is open")
+        player.play(0.5, 0.5, 0.5)
+        wait_until(lambda: len(sounding()) == 2, "two notes", every=0.001)
+        if end == "takeover":
+            player.play(0.6, 0.6, 0.6)
+        elif end.startswith("SIG"):
+            player.process.send_signal(getattr(signal, end))
+        else:
+            player.command(end, *{"mode": ["useronly"], "pause": [1], "reset": []}[end])
+        wait_until(lambda: not sounding(), "the notes to end", seconds=0.9 if end == "takeover" else 5, every=0.001)
+
+    def test_the_players_notes_are_heard_on_request(self, instrument: Start, cable: Cable, wait_until: Wait) -> None:
+        player = instrument(NOTES.replace("CABLE", str(cable.path)), "--input-thru", "--mode", "useronly")
+        player.wait_for("ttyTEST is open")
+        cable.send(bytes((0x90, 60, 100)))
+        wait_until(lambda: cable.received().startswith(bytes((0x90, 60, 127))), "the note")
+        assert values_of([player.ear.hear()]) == [[pytest.approx(60 / 127), 0.5, 0.5]]
+        player.command("input_thru", 0)
+        wait_until(lambda: cable.received() == bytes((0x80, 60, 0)), "its end")
+        cable.send(bytes((0x90, 64, 100)))
+        wait_until(lambda: len(player.rows()) == 2, "the second note")
+        assert not cable.received() and not player.ear.all(silence=0.1)
+
+    def test_what_was_never_set_is_not_the_players(self, instrument: Start, cable: Cable, wait_until: Wait) -> None:
+        """The network is told the middle; nothing is sent to knobs that nobody has turned; and it is no training
+        data."""
+        player = instrument(NOTES.replace("CABLE", str(cable.path)), "--input-thru", "--mode", "useronly")
+        player.wait_for("ttyTEST is open")
+        cable.send(bytes((0xB0, 8, 127)))
+        assert player.monitor.hear() == ("/monitor/in", 0.5, 0.5, 1.0)
+        wait_until(lambda: cable.received() == bytes((0xB0, 8, 127)), "the knob alone")
+        cable.send(bytes((0x90, 127, 1, 0xB0, 7, 0)))
+        wait_until(lambda: len(player.rows()) == 3, "3 rows")
+        assert [(row[1], row[2]) for row in player.rows()] == [
+            ("partial", [None, None, 1]), ("partial", [1, None, 1]), ("interface", [1, 0, 1])]
 
 
 class TestTerminal:

@@ -253,6 +253,8 @@ class Stage:
             self._performer.set("seed", values["seed"])
         elif word in _SWITCHES:
             setattr(self.settings, word, bool(_switch(argument)))
+            if word == "input_thru" and not argument:
+                self.silence()
         else:
             value = _number(argument)
             if not _RANGES[word](value):
