@@ -138,7 +138,7 @@ you may write to $here; remove the folder .venv, then start again."
 }
 
 requirements() { # what pyproject.toml names: `build`, or extras by their names; those of the package go with each
-  .venv/bin/python - "$@" >build/requirements.txt <<'END' || give_up "pyproject.toml could not be read" "put it back as it was."
+  .venv/bin/python - "$@" >build/requirements.txt <<'END' || give_up "pyproject.toml is broken" "put it back as it was."
 import sys
 import tomllib
 with open("pyproject.toml", "rb") as file:

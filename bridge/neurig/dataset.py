@@ -1,8 +1,9 @@
 """Datasets: what players did, collated from their logs, for a predictor to learn.
 
-A log is a text file named ``YYYY-MM-DDTHH-MM-SS-{dimension}d-mdrnn.log``. Each line is an event: the time (ISO 8601), who
-made it (``interface`` for the player, ``rnn`` for a predictor), and the values x1 … x(dimension - 1). A dataset is a
-``.npz`` file; its array ``perfs`` has a performance for each log, with rows ``[dt, x1 … x(dimension - 1)]`` of float32.
+A log is a text file named ``YYYY-MM-DDTHH-MM-SS-{dimension}d-mdrnn.log``. Each line is an event: the time (ISO 8601),
+who made it (``interface`` for the player, ``rnn`` for a predictor), and the values x1 … x(dimension - 1). A dataset is
+a ``.npz`` file; its array ``perfs`` has a performance for each log, with rows ``[dt, x1 … x(dimension - 1)]`` of
+float32.
 """
 
 import io
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -113,12 +114,12 @@ class Dataset:
         long_enough = [rows for rows in self.performances if len(rows) >= SHORTEST]
         if not long_enough:
             longest = max(map(len, self.performances))
-            raise DatasetError(f"there is nothing to learn from: the longest of {_count(self.performances, 'performance')} "
-                               f"has {longest} rows, and {SHORTEST} are needed. Record longer ones without a restart")
+            raise DatasetError(f"there is nothing to learn from: the longest of {_count(self.performances, 'performance')}"
+                               f" has {longest} rows, and {SHORTEST} are needed. Record longer ones without a restart")
         for number, rows in enumerate(long_enough, start=1):
             if not np.isfinite(rows).all():
-                raise DatasetError(f"performance {number} has numbers that are not finite. Collate it again from its log: "
-                                   "such rows are left out then")
+                raise DatasetError(f"performance {number} has numbers that are not finite. Collate it again from its "
+                                   "log: such rows are left out then")
         return long_enough
 
 
@@ -163,8 +164,8 @@ def collate(folder: str | os.PathLike[str], dimension: int | None = None, split:
         if not len(log.rows):
             notices.append(f"{path.name}: no two events of a player in it")
     if not performances:
-        raise DatasetError(f"{folder}: the {_count(chosen, 'log')} of dimension {dimension} hold no events of a player. "
-                           "Play with log_input = true in the configuration, and collate again")
+        raise DatasetError(f"{folder}: the {_count(chosen, 'log')} of dimension {dimension} hold no events of a player."
+                           " Play with log_input = true in the configuration, and collate again")
     dataset = Dataset(performances)
     try:
         dataset.trainable()
@@ -178,16 +179,16 @@ def _only_dimension(folder: Path, found: set[int], wanted: int | None) -> int:
     there = " and ".join(map(str, sorted(found)))
     if wanted is not None and wanted not in found:
         others = f"those there are of dimension {there}" if found else "there are no logs at all"
-        raise DatasetError(f"{folder}: no log's name ends in -{wanted}d-mdrnn.log; {others}. Name the right --dimension, "
-                           "or the right folder with --source")
+        raise DatasetError(f"{folder}: no log's name ends in -{wanted}d-mdrnn.log; {others}. Name the right "
+                           "--dimension, or the right folder with --source")
     if not found:
         raise DatasetError(f"{folder}: no log's name ends in -…d-mdrnn.log. Name the folder of logs with --source")
     if wanted is None and len(found) > 1:
         raise DatasetError(f"{folder}: there are logs of dimension {there}. Choose one with --dimension")
     dimension = wanted if wanted is not None else found.pop()
     if dimension not in DIMENSIONS:
-        raise DatasetError(f"{folder}: a dimension is {DIMENSIONS[0]} to {DIMENSIONS[-1]} (the time step and the values), "
-                           f"not {dimension}")
+        raise DatasetError(f"{folder}: a dimension is {DIMENSIONS[0]} to {DIMENSIONS[-1]} (the time step and the values),"
+                           f" not {dimension}")
     return dimension
 
 
@@ -272,7 +273,7 @@ def _performances(perfs: Any) -> list[Rows]:
     return performances
 
 
-# ---- Arrays of arrays, read without trust -----------------------------------------------------------------------------
+# ---- Arrays of arrays, read without trust ---------------------------------------------------------------------------
 
 
 def _read_array(content: bytes) -> Any:

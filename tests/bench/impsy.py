@@ -1,10 +1,11 @@
-"""IMPSY and neurig, measured side by side in the same run: with the same config file, the same model, the same messages.
+"""IMPSY and neurig, measured side by side in the same run: with one config file, one model, the same messages.
 
     .venv/bin/python tests/bench/impsy.py --venv FOLDER [--only NAME …] [--training] [--json FILE]
 
-IMPSY is installed from PyPI into the virtual environment FOLDER, if it is not there yet (2.5 GB). The folder of reference
-data, which has the models and the training set, is named by NEURIG_TEST_DATA. Both run from a fresh folder each, reached
-over OSC only. A table in Markdown is printed. The machine should have nothing else to do; its load is noted.
+IMPSY is installed from PyPI into the virtual environment FOLDER, if it is not there yet (2.5 GB). The folder of
+reference data, which has the models and the training set, is named by NEURIG_TEST_DATA. Both run from a fresh folder
+each, reached over OSC only. A table in Markdown is printed. The machine should have nothing else to do; its load is
+noted.
 """
 
 import argparse
@@ -79,7 +80,7 @@ class System:
     train: tuple[str, ...]
 
 
-# ---- Playing ----------------------------------------------------------------------------------------------------------
+# ---- Playing --------------------------------------------------------------------------------------------------------
 
 
 def free_ports(count: int) -> list[int]:
@@ -172,8 +173,8 @@ class Session:
 
     def memory(self) -> float:
         """Resident MiB, with children."""
-        found = [re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()) for pid in tree(self.process.pid)]
-        return sum(int(one[1]) for one in found if one) / 1024
+        status = [Path(f"/proc/{pid}/status").read_text() for pid in tree(self.process.pid)]
+        return sum(int(kib) for text in status for kib in re.findall(r"VmRSS:\s+(\d+)", text)) / 1024
 
     def end(self) -> None:
         self.process.send_signal(signal.SIGINT)
@@ -206,7 +207,7 @@ def playing(system: System, model: Path, mode: str, **settings: float) -> Iterat
             session.end()
 
 
-# ---- What is measured -------------------------------------------------------------------------------------------------
+# ---- What is measured -----------------------------------------------------------------------------------------------
 
 Figures = dict[str, float]
 
@@ -379,14 +380,14 @@ def training(system: System, dataset: Path, size: str, epochs: int) -> Figures:
             f"training {size}: best validation loss of {epochs} epochs": min(validation)}
 
 
-# ---- The whole --------------------------------------------------------------------------------------------------------
+# ---- The whole ------------------------------------------------------------------------------------------------------
 
 
 def install(venv: Path) -> System:
     command = venv / "bin/impsy"
     if not command.exists():
         if shutil.disk_usage(venv.parent).free < 6 << 30:
-            raise SystemExit(f"{venv}: IMPSY takes 2.5 GB there, and more while it is installed; there is no room for it")
+            raise SystemExit(f"{venv}: IMPSY takes 2.5 GB there, and more while it is installed; there is no room")
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
         subprocess.run([venv / "bin/pip", "install", "-q", f"impsy=={VERSION}"], check=True)
     return System("IMPSY", venv / "bin/python", (str(command),), (str(command), "train"))
@@ -401,8 +402,8 @@ def even_network(folder: Path, impsy: System) -> Path:
     network.heads["mus"][1][::DIMENSION] = SCALE * STEP
     keras = folder / f"{model_name(DIMENSION, SIZES['s'])}.keras"
     convert.write(network, keras)
-    done = subprocess.run([*impsy.command, "convert-tflite", "-m", keras, "-o", folder], cwd=folder, capture_output=True,
-                          text=True)
+    done = subprocess.run([*impsy.command, "convert-tflite", "-m", keras, "-o", folder], cwd=folder,
+                          capture_output=True, text=True)
     made = keras.with_suffix(".tflite")
     if not made.exists():
         raise SystemExit(f"IMPSY could not convert {keras.name}:\n{done.stdout[-1000:]}{done.stderr[-1000:]}")

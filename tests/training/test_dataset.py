@@ -77,7 +77,8 @@ def test_rows_and_values_of_logs(tmp_path: Path) -> None:
 def test_broken_lines_are_counted_and_left_out(tmp_path: Path) -> None:
     end = (START + timedelta(seconds=16)).isoformat()
     bad = ["", f"{end},interface,0.5", f"{end},interface,nan,0.5", f"{end},interface,0.5,inf", f"{end},interface,a,b",
-           "yesterday,interface,0.5,0.5", f"{end}+02:00,interface,0.5,0.5", f"{end}", "interface", "\xff\xfe,\0", end[:9]]
+           "yesterday,interface,0.5,0.5", f"{end}+02:00,interface,0.5,0.5", f"{end}", "interface", "\xff\xfe,\0",
+           end[:9]]
     write_log(tmp_path, more="\n".join([*bad, f"{end},interface,0.5,0.25,0.75", "\0" * 512]))
     made = collate(tmp_path)
     rows = made.dataset.performances[0]

@@ -342,7 +342,7 @@ def test_without_pytorch(waves_file: Path) -> None:
         sys.meta_path.insert(0, Absent())
         from neurig.cli import main
         main()"""
-    done = subprocess.run([sys.executable, "-c", code, "train", "mdrnn", str(waves_file)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, "train", "mdrnn", waves_file], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr == ("Error: training needs PyTorch and matplotlib (No module named 'torch'): "
                            "pip install 'neurig[train]'\n")

@@ -66,7 +66,8 @@ def train() -> None:
               help="Passes over the data, at most.")
 @click.option("-B", "--batchsize", "batch", type=click.IntRange(1), default=64, show_default=True,
               help="Windows between two steps of the optimizer.")
-@click.option("-O", "--destination", metavar="FOLDER", default="models", show_default=True, help="Where the model goes.")
+@click.option("-O", "--destination", metavar="FOLDER", default="models", show_default=True,
+              help="Where the model goes.")
 @click.option("--name", help="The model's name.  [default: musicMDRNN-dim…-layers…-units…-mixtures…-scale…]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True,
               help="Of all that is drawn by chance: the same gives the same model.")
@@ -111,8 +112,8 @@ def _find_dataset(place: str, dimension: int | None) -> tuple["Dataset", Path]:
         path = found[0]
     data = load(path)
     if dimension not in (None, data.dimension):
-        raise DatasetError(f"{path}: its dimension is {data.dimension}, not {dimension}. Leave --dimension out, or name "
-                           "another dataset")
+        raise DatasetError(f"{path}: its dimension is {data.dimension}, not {dimension}. Leave --dimension out, or "
+                           "name another dataset")
     return data, path
 
 

@@ -1,10 +1,10 @@
 """Training of a predictor: an MDRNN learns to say, after each row of a performance, what the next one may be.
 
-Windows and loss are IMPSY's, so that figures compare: each window has 51 consecutive rows, in the network's scale; after
-each of the first 50 the network gives a mixture, and the loss is the mean negative log likelihood of the rows that
-followed. The last tenth of all windows is for validation. Learning takes larger steps than IMPSY's (of the same kind: Adam,
-on shuffled batches), and is no less steady: gradients are clipped, and what is judged and kept is a running average of
-the weights, in which the noise of the steps cancels.
+Windows and loss are IMPSY's, so that figures compare: each window has 51 consecutive rows, in the network's scale;
+after each of the first 50 the network gives a mixture, and the loss is the mean negative log likelihood of the rows that
+followed. The last tenth of all windows is for validation. Learning takes larger steps than IMPSY's (of the same kind:
+Adam, on shuffled batches), and is no less steady: gradients are clipped, and what is judged and kept is a running
+average of the weights, in which the noise of the steps cancels.
 """
 
 import copy
@@ -62,7 +62,7 @@ class Network(nn.Module):
         super().__init__()
         self.dimension, self.mixtures = weights.dimension, weights.mixtures
         self.lstm = nn.LSTM(weights.dimension, weights.units, len(weights.layers), batch_first=True)
-        self.head = nn.Linear(weights.units, weights.mixtures * (2 * weights.dimension + 1))  # mus, sigmas and pi in one
+        self.head = nn.Linear(weights.units, weights.mixtures * (2 * weights.dimension + 1))  # mus, sigmas, pi
         with torch.no_grad():
             for layer, (kernel, recurrent, bias) in enumerate(weights.layers):
                 ours = self._layer(layer)
@@ -205,7 +205,8 @@ class Training:
             return f"no better for {done - self.progress.best} epochs"
         return ""
 
-    def run(self, report: Callable[[Progress], None] = lambda _: None, stop: Callable[[], bool] = lambda: False) -> None:
+    def run(self, report: Callable[[Progress], None] = lambda _: None,
+            stop: Callable[[], bool] = lambda: False) -> None:
         """Trains until :attr:`finished`, or until it is told to stop. :attr:`best` is the network to keep then.
 
         :param report: called after every batch and every epoch
@@ -268,8 +269,8 @@ class Training:
         """
         self._diverged = f"the loss was no number any more in epoch {len(self.progress.history) + 1}"
         if not self.progress.best:
-            raise TrainingError(f"{self._diverged}. Look for outliers in the data (`neurig dataset` shows its ranges), or "
-                                "lower the --rate")
+            raise TrainingError(f"{self._diverged}. Look for outliers in the data (`neurig dataset` shows its ranges), "
+                                "or lower the --rate")
 
     @torch.no_grad()
     def validate(self, network: Network) -> float:
@@ -277,7 +278,7 @@ class Training:
         rest = torch.arange(self.windows.learned, len(self.windows))
         return sum(network.loss(self.windows[which]).item() * len(which) for which in rest.split(_AT_ONCE)) / len(rest)
 
-    # ---- The checkpoint -------------------------------------------------------------------------------------------------
+    # ---- The checkpoint ---------------------------------------------------------------------------------------------
 
     def save(self) -> None:
         """Writes the checkpoint, if there is to be one: at any moment the file is the old one or the new one, whole."""
@@ -319,7 +320,8 @@ class Training:
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError, EOFError,
                 UnpicklingError) as problem:
             reason = str(problem).partition("\n")[0]
-            raise TrainingError(f"{self.checkpoint}: this is no whole checkpoint ({reason}). --restart begins anew") from None
+            raise TrainingError(f"{self.checkpoint}: this is no whole checkpoint ({reason}). --restart begins "
+                                "anew") from None
         return ""
 
 

@@ -57,7 +57,8 @@ def performance(played: Rows, predicted: Rows, path: Path) -> None:
     seconds = max(min(rows[:, 0].sum(dtype=np.float64) for _, rows, _ in both), 1e-3)
     steps = np.concatenate([played[:, 0], predicted[:, 0]]).clip(1e-4)
     edges = np.geomspace(steps.min() / 1.1, steps.max() * 1.1, 41)
-    for index, (line, name) in enumerate(zip(grid, [*(f"x{value + 1}" for value in range(shown)), "dt [s]"], strict=True)):
+    names = [*(f"x{value + 1}" for value in range(shown)), "dt [s]"]
+    for index, (line, name) in enumerate(zip(grid, names, strict=True)):
         column = index + 1 if index < shown else 0
         for axes, (title, rows, colour) in zip(line, both, strict=False):
             values = rows[:, column] if column else np.maximum(rows[:, 0], 1e-4)
