@@ -39,7 +39,9 @@ class TestLife:
         first = instrument()
         other = instrument(CONFIG.replace("PORT", str(first.port)), ready=False)
         assert other.process.wait(10) == 1
-        assert re.search(rf"127.0.0.1:{first.port} cannot be listened to: .*server_port chooses", other.stop())
+        said = other.stop()
+        assert re.search(rf"127.0.0.1:{first.port} cannot be listened to: .*server_port chooses", said)
+        assert said.count("\n") == 0, said
 
     def test_the_command_port_may_be_taken(self, instrument: Start) -> None:
         first = instrument()
@@ -102,6 +104,12 @@ class TestLife:
 
 
 class TestPlaying:
+    def test_the_command_knows_all_modes(self) -> None:
+        from neurig.cli.predictors import run
+
+        option = next(option for option in run.params if option.name == "mode")
+        assert tuple(option.type.choices) == MODES
+
     @pytest.mark.parametrize("mode", MODES)
     def test_modes(self, instrument: Start, mode: str) -> None:
         player = instrument(CONFIG.replace('"callresponse"', f'"{mode}"'))

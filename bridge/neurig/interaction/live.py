@@ -47,6 +47,9 @@ class View(logging.Handler):
         self._changed.set()
         if self._thread.is_alive():
             self._thread.join(0.1)
+        elif not self._thread.ident:  # it was never started
+            self._live = False
+            self._work()
 
     def frame(self, name: str, way: str, values: Sequence[float]) -> None:
         """A frame has come in, or gone out."""

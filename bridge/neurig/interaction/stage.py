@@ -157,8 +157,7 @@ class Stage:
     async def close(self) -> None:
         self._closed = True
         self._performer.close()
-        for port in self.ports:
-            await port.close()
+        await asyncio.gather(*(port.close() for port in self.ports))
         self._log.close()
 
     # -- what is played
