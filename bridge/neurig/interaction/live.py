@@ -110,7 +110,8 @@ class View(logging.Handler):
             for _ in self._rounds():
                 if lines := self._waiting():
                     console.print("\n".join(text for _, text in lines), markup=False, soft_wrap=True)
-                live.update(Group(*map(_line, self._stages)), refresh=True)
+                if not self._stopping:  # the last state stays
+                    live.update(Group(*map(_line, self._stages)), refresh=True)
 
 
 def _line(stage: "Stage") -> "Text":
