@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import termios
 import time
 import tty
 from collections.abc import Callable
@@ -54,6 +55,16 @@ class Cable:
         except (BlockingIOError, OSError):  # nothing, or the computer's end is closed
             pass
         return data
+
+
+    def mark(self) -> None:
+        """Sets something about the line that whoever opens it sets anew."""
+        attributes = termios.tcgetattr(self._master)
+        attributes[6][termios.VTIME] = 7
+        termios.tcsetattr(self._master, termios.TCSANOW, attributes)
+
+    def is_marked(self) -> bool:
+        return termios.tcgetattr(self._master)[6][termios.VTIME] in (7, b"\x07")
 
 
 async def until(condition: Callable[[], object], what: str, seconds: float = 10.0) -> None:

@@ -20,7 +20,7 @@ import asyncio
 import logging
 import os
 import termios
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -292,27 +292,25 @@ class Line:
             self._loop.remove_reader(self._serial.fd)
             self._gone.set()
             return
-        if len({speaker.midi for speaker in self._speakers}) == 2:
-            text, midi = self._part(data)
-        else:
-            text = midi = data
-        for speaker in tuple(self._speakers):
-            speaker.hear(midi if speaker.midi else text)
+        shared = len({speaker.midi for speaker in self._speakers}) == 2
+        for midi, part in self._parts(data) if shared else [(None, data)]:
+            for speaker in tuple(self._speakers):
+                if midi in (None, speaker.midi):
+                    speaker.hear(part)
 
-    def _part(self, data: bytes) -> tuple[bytes, bytes]:
-        """Text and MIDI. Each message has its status byte, as running status would look like text."""
-        text, midi = bytearray(), bytearray()
-        for byte in data:
-            if byte >= 0x80:
-                midi.append(byte)
-                if byte < 0xF8:
-                    self._message = data_bytes(byte) if byte != 0xF0 else -1  # system exclusive: until the next status
-            elif self._message:
-                midi.append(byte)
+    def _parts(self, data: bytes) -> Iterator[tuple[bool, bytes]]:
+        """MIDI (True) and text, in order. Each message has its status byte, as running status would look like text."""
+        start, kind = 0, False
+        for index, byte in enumerate(data):
+            midi = byte >= 0x80 or self._message != 0
+            if 0x80 <= byte < 0xF8:
+                self._message = data_bytes(byte) if byte != 0xF0 else -1  # system exclusive: until the next status
+            elif byte < 0x80 and midi:
                 self._message -= 1
-            else:
-                text.append(byte)
-        return bytes(text), bytes(midi)
+            if midi != kind:
+                yield kind, data[start:index]
+                start, kind = index, midi
+        yield kind, data[start:]
 
 
 def _reason(problem: Exception) -> str:
