@@ -45,6 +45,7 @@ MOST_PENDING = 64
 backlog builds up and the newest gesture is answered."""
 
 _ROOM = 64  # numbers in a frame
+_NOT_FINITE = "the network gave a number that is not finite"
 
 
 class Network(Protocol):
@@ -230,16 +231,17 @@ class Session:
 
         :param values: x1 … x(dimension - 1), each 0..1
         :returns: the frame with its time step, ``[dt, x1 …]``, as the network got it
-        :raises ValueError: where the count is wrong, or a value is out of range; nothing has changed then
+        :raises ValueError: where the count is wrong, or a value is out of range; nothing has changed then. Where the
+            network fails: as in :meth:`advance`
         """
         count = len(values)
         if count == len(self._values):
             self._values[0:count] = values
         with self._lock:
             done = lib.neurig_session_input(self._handle, self._values, count, now, self._frame, self._error, 256)
+        self._raise()
         if done < 0:
             raise ValueError(ffi.string(self._error).decode())
-        self._raise()
         return list(self._frame)
 
     @property
@@ -251,16 +253,22 @@ class Session:
     def advance(self, now: float) -> list[Event]:
         """The frames that are due, in order; at most 64 at once (then :attr:`due` is still in the past).
 
-        A :class:`Network` that raises is silent from then on, until the player, or a change of mode, predictor or
-        pause, asks it anew.
+        A network that fails is silent from then on, until the player, or a change of mode, predictor or pause, asks it
+        anew.
+
+        :raises ValueError: where it gave a number that is not finite; what a :class:`Network` raised, comes through
         """
         events: list[Event] = []
         with self._lock:
-            while (len(events) < MOST_PENDING
-                   and lib.neurig_session_advance(self._handle, now, self._time, self._frame) > 0):
+            while len(events) < MOST_PENDING:
+                found = lib.neurig_session_advance(self._handle, now, self._time, self._frame)
+                if found <= 0:
+                    break
                 dt, *values = self._frame
                 events.append(Event(self._time[0], dt, tuple(values)))
         self._raise()
+        if found < 0:
+            raise ValueError(_NOT_FINITE)
         return events
 
     def _raise(self) -> None:
@@ -290,7 +298,7 @@ def neurig_python_predict(handle: Any, pi_temp: float, sigma_temp: float, frame:
         if len(predicted) != session._predictor.dimension:
             raise ValueError(f"the network gave {len(predicted)} numbers for a frame of {session._predictor.dimension}")
         if not all(map(math.isfinite, predicted)):
-            raise ValueError("the network gave a number that is not finite")
+            raise ValueError(_NOT_FINITE)
         frame[0 : len(predicted)] = predicted
     except BaseException as problem:
         session._problem = problem

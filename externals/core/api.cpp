@@ -235,7 +235,7 @@ void neurig_session_seed(neurig_session *session, uint64_t seed) { session->seed
 void neurig_session_reset(neurig_session *session, double now) { session->reset(now); }
 int neurig_session_input(neurig_session *session, const double *values, int count, double now, double *frame, char *error,
                          int size) {
-  return session->input(values, count, now, frame, error, size) ? 0 : -1;
+  return session->input(values, count, now, frame, error, size);
 }
 double neurig_session_due(const neurig_session *session) { return session->due(); }
 int neurig_session_advance(neurig_session *session, double now, double *time, double *frame) {

@@ -243,7 +243,8 @@ void neurig_session_seed(neurig_session *session, uint64_t seed);
 /* [real time] The network forgets what was played, and what it was about to play. */
 void neurig_session_reset(neurig_session *session, double now);
 /* [real time] A frame of the player's: x1 … x(dimension-1), each 0..1. `frame` (unless NULL) takes it with its time step,
- * as the network got it. Negative: the count is wrong or a value is out of range, and nothing has changed. */
+ * as the network got it. -1: the count is wrong or a value is out of range, and nothing has changed. -2: the network has
+ * failed, as in advance. */
 int neurig_session_input(neurig_session *session, const double *values, int count, double now, double *frame, char *error,
                          int size);
 /* [real time] When advance has something to do next; infinite: not before something else happens. */

@@ -8,6 +8,7 @@
 namespace neurig {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
+constexpr const char *kFailure = "the network has failed, or gave a number that is not finite";
 constexpr double kTolerance = 1e-3;  // of values beyond 0 and 1, as rounding in a patch makes them
 
 Session::Session(int dimension, double now) : begin_(now) {
@@ -98,14 +99,14 @@ bool Session::check(const double *values, int count, char *error, int size) cons
   return say("%s", ""), true;
 }
 
-bool Session::input(const double *values, int count, double now, double *frame, char *error, int size) {
-  if (!check(values, count, error, size)) return false;
+int Session::input(const double *values, int count, double now, double *frame, char *error, int size) {
+  if (!check(values, count, error, size)) return -1;
   frame_[0] = played_ ? std::max(now - last_input_, kShortest) : kShortest;
   for (int i = 0; i < count; i++) player_[size_t(i)] = frame_[size_t(i) + 1] = std::clamp(values[i], 0.0, 1.0);
   if (frame) std::copy_n(frame_.begin(), size_t(count) + 1, frame);
   last_input_ = now;
   played_ = true;
-  if (!running_ || (mode_ != NEURIG_MODE_CALLRESPONSE && !answers())) return true;
+  if (!running_ || (mode_ != NEURIG_MODE_CALLRESPONSE && !answers())) return 0;
   if (mode_ == NEURIG_MODE_CALLRESPONSE) {
     count_ = 0;
     heard_ = true;
@@ -116,7 +117,10 @@ bool Session::input(const double *values, int count, double now, double *frame, 
     fail();
   else if (answers())
     plan(now, 0);
-  return true;
+  if (!failed_) return 0;
+  if (error && size > 0) std::snprintf(error, size_t(size), "%s", kFailure);
+  told_ = true;
+  return -2;
 }
 
 double Session::due() const {

@@ -26,7 +26,7 @@ class Session {
   bool set(int setting, double value);
   void seed(uint64_t seed);
   void reset(double now);
-  bool input(const double *values, int count, double now, double *frame, char *error, int size);
+  int input(const double *values, int count, double now, double *frame, char *error, int size);
   double due() const;
   int advance(double now, double *time, double *frame);
 
@@ -64,7 +64,7 @@ class Session {
   bool played_ = false;      // has there been one at all?
   bool heard_ = false;       // callresponse: has the network something to answer?
   bool failed_ = false;      // the network failed: silence until something new happens
-  bool told_ = true;         // … and the host knows
+  bool told_ = true;         // … and the host has been told
   Pending pending_[kMostPending];
   int count_ = 0;
   uint64_t number_ = 0;

@@ -226,9 +226,10 @@ void schedule(Player &player) {
 void advance(Mdrnn *x, double until) {
   Player &player = *x->player;
   double time, frame[kMaxDimension];
-  const bool due = neurig_session_advance(player.session.get(), until, &time, frame) > 0;
+  const int due = neurig_session_advance(player.session.get(), until, &time, frame);
   schedule(player);  // the next may be due at once: then the clock comes back within the same moment
-  if (due) play(x, frame);
+  if (due > 0) play(x, frame);
+  if (due < 0 && player.predictor) pd_error(x, "mdrnn: the network gave a number that is not finite, and is silent");
 }
 
 // The clock: in Pd's rounding it may come a hair before its time.
@@ -282,8 +283,9 @@ void list(Mdrnn *x, t_symbol *, int argc, t_atom *argv) {
     const neurig_network network = listener(argc + 1);
     neurig_session_replace(session, &network, now(player));
   }
-  if (neurig_session_input(session, values, argc, now(player), nullptr, reason, sizeof reason) < 0)
-    return pd_error(x, "mdrnn: %s", reason);
+  const int taken = neurig_session_input(session, values, argc, now(player), nullptr, reason, sizeof reason);
+  if (taken == -1 || (taken < 0 && player.predictor)) pd_error(x, "mdrnn: %s", reason);
+  if (taken == -1) return;
   if (player.recording && !player.recording->started()) begin_recording(x, argc + 1);
   log(x, true, values, argc);
   if (neurig_session_due(session) <= now(player))

@@ -47,7 +47,7 @@ struct MDRNN : public SlotUnit<MDRNN, neurig_session, neurig_predictor> {
   double now;                   // s, likewise
   float last[kSeed + 1];        // the settings, as they were set
   float last_trig, last_reset;
-  bool complained;              // of the player's values
+  bool complained;              // of the player's values, once
 
   /* For the slots */
 
@@ -129,12 +129,10 @@ void MDRNN::listen() {
   double frame[kMaxDimension];
   char reason[100];
   for (int i = 0; i < values(); i++) frame[i] = in0(kIn + i);
-  if (neurig_session_input(session, frame, values(), now, frame, reason, sizeof reason) == 0) {
-    tell(true, frame);
-  } else if (predictor && !complained) {
-    complained = true;
-    Print("MDRNN: %s\n", reason);
-  }
+  const int taken = neurig_session_input(session, frame, values(), now, frame, reason, sizeof reason);
+  if (taken != -1) tell(true, frame);
+  if (taken < 0 && predictor && !complained) Print("MDRNN: %s\n", reason);
+  complained |= taken < 0;
 }
 
 void MDRNN::tell(bool player, const double *frame) {
@@ -155,12 +153,14 @@ void MDRNN::next(int) {
   configure();
   if (is_rising(kTrig, last_trig)) listen();
   double time, frame[kMaxDimension];
-  while (neurig_session_advance(session, now, &time, frame) > 0) {  // of several in one block the last is heard
+  int due;
+  while ((due = neurig_session_advance(session, now, &time, frame)) > 0) {  // of several in one block the last is heard
     tell(false, frame);
     out0(kTrigOut) = 1;
     out0(kDt) = static_cast<float>(frame[0] * neurig_session_get(session, NEURIG_SESSION_TIMESCALE));
     for (int i = 1; i < neurig_session_dimension(session); i++) out0(kOut + i - 1) = static_cast<float>(frame[i]);
   }
+  if (due < 0) Print("MDRNN: the network in slot %d gave a number that is not finite, and is silent\n", slot);
 }
 
 void record_command(World *, void *, sc_msg_iter *arguments, void *) {

@@ -1,5 +1,6 @@
 """[mdrnn] in real Pd: the same performance as in Python, and what it answers to whatever is sent to it."""
 
+import json
 import random
 import re
 import subprocess
@@ -286,6 +287,17 @@ def test_wrong_frames_in_a_session(message: str, problem: str) -> None:
     assert len(told[1]) == 1 and told[1][0].startswith("error: mdrnn: ") and problem in told[1][0]
     [answer] = same_in_python([None, "0.1 0.2 0.3"], 0, mode="filter")[1]
     np.testing.assert_allclose(frames(told), [answer], rtol=1e-5, atol=1e-6)
+
+
+def test_a_network_that_overflows_says_so_once(predictor_file, tmp_path: Path) -> None:
+    file = json.loads(predictor_file().read_text())
+    file["config"]["scale"] = 0.001
+    file["weights"] = [weight * 1e37 for weight in file["weights"]]
+    (tmp_path / "wild.mdrnn").write_text(json.dumps(file))
+    told = talk(f"mdrnn -mode battle {tmp_path}/wild.mdrnn", ["run 1"] * 5, outlets=[0, 1])
+    assert [line for step in told for line in step] == [
+        "error: mdrnn: the network gave a number that is not finite, and is silent"
+    ]
 
 
 def test_another_model_while_it_plays(tmp_path: Path) -> None:

@@ -448,6 +448,19 @@ def test_what_a_network_cannot_have_meant(answer: list[float], problem: str) -> 
     assert play(session, 0, 2, 0.01) == []
 
 
+def test_a_predictor_that_overflows_says_so(predictor_file: Callable[..., Path], tmp_path: Path) -> None:
+    """A time step beyond what a float holds: no file should have it, and nobody should wait for it."""
+    file = json.loads(predictor_file().read_text())
+    file["config"]["scale"] = 0.001
+    file["weights"] = [weight * 1e37 for weight in file["weights"]]
+    path = tmp_path / "wild.mdrnn"
+    path.write_text(json.dumps(file))
+    session = Session(neurig.Predictor(path), "battle")
+    with pytest.raises(ValueError, match="not finite"):
+        session.advance(0.0)
+    assert session.due is None and session.advance(1.0) == []
+
+
 def test_a_frame_may_be_longer_than_any_predictors() -> None:
     session = Session(Scripted([0.1, 0.5]), "filter")
     session.replace(Scripted([0.1, *[0.25] * 200]), now=0.0)
