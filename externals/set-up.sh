@@ -14,6 +14,7 @@ needed='
 g++                     bin g++                                compiling
 libspeexdsp-dev         lib libspeexdsp.a                      sample-rate conversion
 libfftw3-dev            lib libfftw3f.a                        convolution
+libsndfile1-dev         inc sndfile.h                          sound files as impulse responses
 jackd2                  bin jack_wait                          the JACK sound server
 puredata-core           bin pd                                 Pure Data
 puredata-gui            bin pd-gui                             windows of Pure Data

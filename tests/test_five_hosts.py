@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from numpy.typing import NDArray
 
 import neurig
@@ -27,8 +28,9 @@ HOSTS: dict[str, Callable[[Path, Signal], Signal]] = {
     "supernova": lambda path, x: sc.render.render(path, x, rate=RATE, server="supernova"),
 }
 
-# One or two of every family; the first is bundled and always tested.
-BUNDLED = "crunch.nam"
+# One or two of every family; those that are bundled, or made here, are always tested.
+BUNDLED = ["crunch.nam", "open-back.wav"]
+STEREO = "stereo.flac"
 OTHERS = ["BossWN-standard.nam", "BossWN-nano.nam", "BossWN-a2.nam", "BossLSTM-1x16.nam", "linear_10.nam", "wavenet_condition_dsp.nam",
           "slimmable_wavenet.nam", "GRU16c_RTNeural.json", "MESA_MK3_CRUNCH_LIGHTEST_MELODISAMPO.aidax", "Muff-Pi.json", "TS9.json",
           "WaveNet2-muff.json"]  # fmt: skip
@@ -43,10 +45,15 @@ def signal() -> Signal:
     return x.astype(np.float32)
 
 
-@pytest.fixture(params=[BUNDLED, *OTHERS])
+@pytest.fixture(params=[*BUNDLED, STEREO, *OTHERS])
 def model_path(request: pytest.FixtureRequest) -> Path:
-    if request.param == BUNDLED:
-        return share("models", BUNDLED)
+    if request.param in BUNDLED:
+        return share("models", request.param)
+    if request.param == STEREO:  # an impulse response of another rate, too loud and with silence at its end
+        path = request.getfixturevalue("tmp_path") / STEREO
+        decay = np.exp(-np.arange(2000) / 150)[:, np.newaxis] * np.random.default_rng(1).uniform(-1, 1, (2000, 2))
+        soundfile.write(path, np.pad(decay * np.hanning(4000)[:2000, np.newaxis], ((0, 9000), (0, 0))), 44100, "PCM_24")
+        return path
     return request.getfixturevalue("data") / "amps" / request.param
 
 

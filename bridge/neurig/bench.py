@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from neurig._core import ffi, lib
 from neurig.files import share, write_atomic
-from neurig.model import Instance, Model, impulse_response, load
+from neurig.model import Instance, Model, load
 
 OURS = "neurig"
 BUNDLED = ("crunch.nam", "open-back.wav")
@@ -159,8 +159,7 @@ def models_at(paths: Sequence[str | os.PathLike[str]]) -> list[Model]:
     """
     found = []
     for path in paths or [share("models", name) for name in BUNDLED]:
-        is_sound = Path(path).suffix.lower() in (".wav", ".flac", ".aiff", ".aif")
-        model = impulse_response(path) if is_sound else load(path)
+        model = load(path)
         if not model.is_amp:
             raise BenchError(f"{path}: this is a predictor: it makes no sound, and cannot be measured by the sample")
         found.append(model)

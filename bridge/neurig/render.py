@@ -58,7 +58,8 @@ def render(
     slim: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Rendering:
-    """Runs an audio file through a model, each channel through an instance of its own.
+    """Runs an audio file through a model, each channel through an instance of its own. Through a stereo impulse response,
+    unless its knob ``side`` is given, mono becomes stereo, and of a stereo file each channel goes through its own side.
 
     The output is as long as the input and aligned with it. Its format follows from its extension: ``.wav`` and
     ``.aiff`` 32-bit float, ``.flac`` 24 bit. Until it is complete, a file already at ``target`` stays as it is.
@@ -83,12 +84,17 @@ def render(
     if source.exists() and target.exists() and os.path.samefile(source, target):
         raise RenderError(f"{target}: input and output are the same file")
     with _reading(source) as reader:
-        if reader.frames * reader.channels * 4 > _MAX_BYTES and container != "FLAC":
+        is_stereo = model.info["family"] == "IR" and model.params and not params and reader.channels <= 2
+        sources = [0, reader.channels - 1] if is_stereo else list(range(reader.channels))  # of the output's channels
+        if reader.frames * len(sources) * 4 > _MAX_BYTES and container != "FLAC":
             if container == "AIFF":
                 raise RenderError(f"{target}: an AIFF file ends at 4 GiB, which is too little for this: use .wav")
             container = "RF64"  # what WAV is called beyond 4 GiB
-        instances = [model.instance(reader.samplerate, quality=2) for _ in range(reader.channels)]
+        instances = [model.instance(reader.samplerate, quality=2) for _ in sources]
         _set(instances, model, params or {})
+        if is_stereo:
+            for side, instance in enumerate(instances):
+                instance.set("side", side)
         if slim is not None:
             for instance in instances:
                 instance.slim = slim
@@ -96,12 +102,12 @@ def render(
         frames, peak = 0, 0.0
         with (
             atomic(target) as temporary,
-            _writing(target, temporary, reader, container, subtype) as write,
+            _writing(target, temporary, reader.samplerate, len(sources), container, subtype) as write,
             ThreadPoolExecutor() as threads,
         ):
             skip = latency
             for block in _blocks(source, reader, latency):
-                channels = threads.map(lambda instance, channel: instance.process(channel), instances, block.T)
+                channels = threads.map(lambda instance, channel: instance.process(channel), instances, block.T[sources])
                 output = np.stack(list(channels), axis=1)[skip:]
                 skip = max(0, skip - len(block))
                 if len(output):
@@ -148,12 +154,12 @@ def _blocks(path: Path, reader: soundfile.SoundFile, latency: int) -> Iterator[N
 
 @contextmanager
 def _writing(
-    target: Path, temporary: Path, reader: soundfile.SoundFile, container: str, subtype: str
+    target: Path, temporary: Path, rate: int, channels: int, container: str, subtype: str
 ) -> Iterator[Callable[[NDArray[np.float32]], None]]:
     """Gives a function that writes a block; libsndfile's errors then name the file that the user knows."""
     try:
         with soundfile.SoundFile(
-            temporary, "w", reader.samplerate, reader.channels, subtype, format=container
+            temporary, "w", rate, channels, subtype, format=container
         ) as writer:
             yield writer.write
     except soundfile.LibsndfileError as problem:

@@ -118,8 +118,11 @@ neurig_model *neurig_model_load(const char *path, char *error, int size) {
 neurig_model *neurig_model_parse(const char *text, int64_t length, char *error, int size) {
   return guarded(error, size, [&] { return handle_of(read_model(text, size_t(length))); });
 }
+void neurig_prefer_sound_library(const char *path) { prefer_sound_library(path); }
 neurig_model *neurig_model_from_ir(const float *samples, int64_t frames, double rate, char *error, int size) {
-  return guarded(error, size, [&] { return handle_of(impulse_response(samples, frames, rate)); });
+  return guarded(error, size, [&] {
+    return handle_of(impulse_response({std::vector<float>(samples, samples + std::max<int64_t>(frames, 0))}, rate));
+  });
 }
 neurig_model *neurig_model_from_engine(const neurig_engine *engine, const char *about, char *error, int size) {
   return guarded(error, size, [&] { return handle_of(foreign_model(*engine, about)); });

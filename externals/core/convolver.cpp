@@ -41,13 +41,9 @@ Convolver::Convolver(const std::vector<float> &taps, float bias)
   }
 }
 
-State Convolver::zeros() const {
-  return {Floats(size_t(kSpectra) + size_t(std::max(partitions_, 0)) * 2 * kBins), {0, 0}};
-}
-
-void Convolver::process(State &state, const float *in, float *out, int n) const {
-  float *const input = state.data.data() + kInput, *const tail = state.data.data() + kTail;
-  int &phase = state.heads[0];
+void Convolver::process(float *memory, int *heads, const float *in, float *out, int n) const {
+  float *const input = memory + kInput, *const tail = memory + kTail;
+  int &phase = heads[0];
   float direct[kRow];
   while (n > 0) {
     const int count = std::min(n, kBlock - phase);
@@ -56,30 +52,30 @@ void Convolver::process(State &state, const float *in, float *out, int n) const 
     kernels().fir(direct, here, head_.data(), kBlock, bias_, count);
     for (int i = 0; i < count; i++) out[i] = direct[i] + tail[phase + i];
     in += count, out += count, n -= count, phase += count;
-    if (phase == kBlock) boundary(state);
+    if (phase == kBlock) boundary(memory, heads);
   }
 }
 
 // A block of input is complete: its spectrum joins the others, and the tail of the next block can be computed.
-void Convolver::boundary(State &state) const {
-  float *const input = state.data.data() + kInput;
-  state.heads[0] = 0;
+void Convolver::boundary(float *memory, int *heads) const {
+  float *const input = memory + kInput;
+  heads[0] = 0;
   if (partitions_ > 0) {
     const Plans &fft = plans(kFft, kBins);
-    float *const base = state.data.data(), *const sum = base + kSum, *const spectra = base + kSpectra;
-    int &newest = state.heads[1];
+    float *const sum = memory + kSum, *const spectra = memory + kSpectra;
+    int &newest = heads[1];
     newest = newest ? newest - 1 : partitions_ - 1;
     float *slot = spectra + size_t(newest) * 2 * kBins;
-    std::copy_n(input, kFft, base + kTime);
-    fftwf_execute_split_dft_r2c(fft.forward, base + kTime, slot, slot + kBins);
+    std::copy_n(input, kFft, memory + kTime);
+    fftwf_execute_split_dft_r2c(fft.forward, memory + kTime, slot, slot + kBins);
     std::fill_n(sum, 2 * kBins, 0.f);
     for (int p = 0; p < partitions_; p++) {
       const int at = newest + p < partitions_ ? newest + p : newest + p - partitions_;
       const float *x = spectra + size_t(at) * 2 * kBins, *h = spectra_.data() + size_t(p) * 2 * kBins;
       kernels().multiply_spectra(sum, sum + kBins, x, x + kBins, h, h + kBins, kBins);
     }
-    fftwf_execute_split_dft_c2r(fft.inverse, sum, sum + kBins, base + kTime);
-    std::copy_n(base + kTime + kBlock, kBlock, base + kTail);
+    fftwf_execute_split_dft_c2r(fft.inverse, sum, sum + kBins, memory + kTime);
+    std::copy_n(memory + kTime + kBlock, kBlock, memory + kTail);
   }
   std::copy_n(input + kBlock, kBlock, input);
 }

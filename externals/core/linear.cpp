@@ -9,24 +9,40 @@ namespace {
 constexpr int64_t kMaxTaps = kMaxStateFloats / 8;
 const std::string kTooLong = "the impulse response is longer than " + std::to_string(kMaxTaps) + " samples";
 
+using Channels = std::vector<std::vector<float>>;
+
+// One convolution, or two of which a knob chooses: 0 the left one, 1 the right one, and between them both.
 class Filter : public AmpModel {
  public:
-  Filter(std::vector<float> taps, float bias, double model_rate) : taps_(std::move(taps)), convolver_(taps_, bias) {
+  Filter(Channels taps, float bias, double model_rate) : taps_(std::move(taps)) {
     rate = model_rate;
-    info["receptive_field"] = taps_.size();
-    info["macs"] = taps_.size();
-    cost = int64_t(taps_.size());
-    prewarm(convolver_.zeros(), 0);  // of silence nothing is kept
+    Layout layout;
+    cost = 0;
+    for (const std::vector<float> &channel : taps_) {
+      convolvers_.emplace_back(channel, bias);
+      places_.push_back(layout.take(convolvers_.back().size()));
+      cost += int64_t(channel.size());
+    }
+    info["macs"] = cost;
+    layout.heads.resize(taps_.size() * Convolver::kHeads);
+    info["receptive_field"] = taps_[0].size();
+    if (taps_.size() > 1) params.push_back({"side", 0, 1, 0.5f});
+    prewarm(layout.zeros(), 0);  // of silence nothing is kept
   }
-  void process(State &state, const float *, const float *in, float *out, int n) const override {
-    convolver_.process(state, in, out, n);
+  void process(State &state, const float *knobs, const float *in, float *out, int n) const override {
+    float made[2][kBlock];
+    for (size_t c = 0; c < convolvers_.size(); c++)
+      convolvers_[c].process(state.data.data() + places_[c], state.heads.data() + c * Convolver::kHeads, in, made[c], n);
+    if (convolvers_.size() == 1) std::copy_n(made[0], n, out);
+    else for (int i = 0; i < n; i++) out[i] = made[0][i] + knobs[0] * (made[1][i] - made[0][i]);
   }
 
  protected:
-  std::vector<float> taps_;
+  Channels taps_;
 
  private:
-  Convolver convolver_;
+  std::vector<Convolver> convolvers_;
+  std::vector<int64_t> places_;  // of their streams in the state
 };
 
 // An impulse response is resampled itself, once, rather than the signal.
@@ -34,10 +50,13 @@ class ImpulseResponse : public Filter {
  public:
   using Filter::Filter;
   std::shared_ptr<const AmpModel> at_rate(double host) const override {
-    if (double(taps_.size()) * host > double(kMaxTaps) * rate) throw Error(kTooLong);
-    std::vector<float> taps = resampled(taps_.data(), int64_t(taps_.size()), rate, host);
-    for (float &tap : taps) tap *= float(rate / host);
-    return std::make_shared<ImpulseResponse>(std::move(taps), 0.f, host);
+    if (double(taps_[0].size()) * host > double(kMaxTaps) * rate) throw Error(kTooLong);
+    Channels fresh;
+    for (const std::vector<float> &channel : taps_) {
+      fresh.push_back(resampled(channel.data(), int64_t(channel.size()), rate, host));
+      for (float &tap : fresh.back()) tap *= float(rate / host);
+    }
+    return std::make_shared<ImpulseResponse>(std::move(fresh), 0.f, host);
   }
 };
 
@@ -52,16 +71,17 @@ std::shared_ptr<AmpModel> read_linear(const Json &file) {
   std::vector<float> taps(static_cast<size_t>(length));
   for (float &tap : taps) tap = weights.next();
   const float bias = has_bias ? weights.next() : 0.f;
-  return std::make_shared<Filter>(std::move(taps), bias, 0);
+  return std::make_shared<Filter>(Channels{std::move(taps)}, bias, 0);
 }
 
-std::shared_ptr<AmpModel> impulse_response(const float *samples, int64_t frames, double rate) {
-  if (frames < 1) throw Error("the impulse response is empty");
-  if (frames > kMaxTaps) throw Error(kTooLong);
+std::shared_ptr<AmpModel> impulse_response(Channels channels, double rate) {
+  if (channels.empty() || channels[0].empty()) throw Error("the impulse response is empty");
+  if (int64_t(channels[0].size()) > kMaxTaps) throw Error(kTooLong);
   if (!(rate >= 1000 && rate <= 1e6)) throw Error("the impulse response's sample rate is out of range");
-  for (int64_t i = 0; i < frames; i++)
-    if (!std::isfinite(samples[i])) throw Error("sample " + std::to_string(i) + " of the impulse response is not finite");
-  auto model = std::make_shared<ImpulseResponse>(std::vector<float>(samples, samples + frames), 0.f, rate);
+  for (const std::vector<float> &channel : channels)
+    for (size_t i = 0; i < channel.size(); i++)
+      if (!std::isfinite(channel[i])) throw Error("sample " + std::to_string(i) + " of the impulse response is not finite");
+  auto model = std::make_shared<ImpulseResponse>(std::move(channels), 0.f, rate);
   model->info["family"] = model->info["architecture"] = "IR";
   return model;
 }

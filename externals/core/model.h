@@ -148,7 +148,12 @@ std::shared_ptr<Model> read_mdrnn(const Json &file);
 std::shared_ptr<AmpModel> read_rtneural(const Json &file);
 std::shared_ptr<AmpModel> read_state_dict(const Json &file, const char *text, size_t length);
 std::shared_ptr<AmpModel> read_gated_wavenet(const Json &file);
-std::shared_ptr<AmpModel> impulse_response(const float *samples, int64_t frames, double rate);
+// One or two channels of equal length.
+std::shared_ptr<AmpModel> impulse_response(std::vector<std::vector<float>> channels, double rate);
+// A sound file as an impulse response; known by its first bytes.
+bool is_sound_file(const char *data, size_t length);
+std::shared_ptr<AmpModel> read_sound_file(const char *data, size_t length);
+void prefer_sound_library(const char *path);
 
 // The levels that a file's metadata states.
 Levels levels_of(const Json &metadata);

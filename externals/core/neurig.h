@@ -39,7 +39,13 @@ const char *neurig_version(void);
 neurig_model *neurig_model_load(const char *path, char *error, int size);
 /* The same from `length` bytes in memory. */
 neurig_model *neurig_model_parse(const char *text, int64_t length, char *error, int size);
-/* An impulse response as an amp: `frames` samples (copied) taken at `rate` Hz. */
+/* A sound file (WAV, FLAC, AIFF) is an impulse response, too. Of its end is cut off what holds less than 1e-10 of its
+ * energy, and it is normalised: pink noise from 50 Hz to 10 kHz comes out as loud as it went in. A stereo file has one knob,
+ * "side": 0 the left response, 1 the right one, 0.5 (default) the mean of both. libsndfile reads such files; it is looked
+ * for in the system, and first at `path` where this has been called before the first of them is loaded. */
+void neurig_prefer_sound_library(const char *path);
+
+/* An impulse response as an amp: `frames` samples (copied) taken at `rate` Hz, and used as they are. */
 neurig_model *neurig_model_from_ir(const float *samples, int64_t frames, double rate, char *error, int size);
 
 /* What computes a model that the core cannot: a library that the host has, onnxruntime for example. `memory` is a

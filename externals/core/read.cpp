@@ -99,6 +99,7 @@ Levels levels_of(const Json &metadata) {
 std::shared_ptr<Model> read_model(const char *text, size_t length) {
   if (length == 0 || int64_t(length) < 0) throw Error("the file is empty");
   if (int64_t(length) > kMaxFileBytes) throw Error("the file is larger than " + std::to_string(kMaxFileBytes >> 20) + " MiB");
+  if (is_sound_file(text, length)) return read_sound_file(text, length);
   check_parts(text, length);
   Json file;
   try {

@@ -132,25 +132,16 @@ def test_conversion_of_the_rate_has_a_latency_that_is_told(gain_model: Path) -> 
 
 
 def test_an_impulse_response_convolves(phrase: NDArray[np.float32]) -> None:
-    path = share("models", "open-back.wav")
-    response, rate = soundfile.read(path, dtype="float32")
-    for model in (neurig.impulse_response(path), neurig.impulse_response(response, rate)):
-        instance = model.instance(rate)
-        assert instance.latency == 0
-        output = np.concatenate([instance.process(part) for part in np.split(phrase, range(64, 48000, 64))])
-        size = len(phrase) + len(response)
-        spectra = np.fft.rfft(phrase.astype(float), size) * np.fft.rfft(response.astype(float), size)
-        expected = np.fft.irfft(spectra, size)
-        assert np.abs(output - expected[: len(phrase)]).max() < 1e-5
+    response, rate = soundfile.read(share("models", "open-back.wav"), dtype="float32")
+    instance = neurig.impulse_response(response, rate).instance(rate)
+    assert instance.latency == 0
+    output = np.concatenate([instance.process(part) for part in np.split(phrase, range(64, 48000, 64))])
+    size = len(phrase) + len(response)
+    spectra = np.fft.rfft(phrase.astype(float), size) * np.fft.rfft(response.astype(float), size)
+    assert np.abs(output - np.fft.irfft(spectra, size)[: len(phrase)]).max() < 1e-5
 
 
-def test_impulse_responses_that_are_none(tmp_path: Path) -> None:
-    (tmp_path / "text.wav").write_text("no sound")
-    for source, reason in ((tmp_path / "none.wav", "no such file"), (tmp_path / "text.wav", "text.wav: ")):
-        with pytest.raises(neurig.ModelError, match=reason):
-            neurig.impulse_response(source)
-    with pytest.raises(TypeError, match="rate"):
-        neurig.impulse_response([1.0, 0.5])
+def test_impulse_responses_that_are_none() -> None:
     for samples, rate in (([], 48000), ([1.0, np.nan], 48000), ([1.0], 0)):
         with pytest.raises(neurig.ModelError):
             neurig.impulse_response(np.array(samples, np.float32), rate)
@@ -166,7 +157,7 @@ def _changed(**changes: object) -> str:
     ("text", "reason"),
     [
         ("", "empty"),
-        ("RIFF", "JSON"),
+        ("RIFF", "sound file"),
         ("[1, 2]", "not a model"),
         (_changed(architecture="Transformer"), "Transformer"),
         (_changed(weights=[0.5]), "2.*1|1.*2"),

@@ -54,6 +54,27 @@ def test_the_command_renders_what_python_does(command: Command, tmp_path: Path) 
     assert done.stderr == ""
 
 
+def test_through_a_stereo_cabinet(command: Command, tmp_path: Path, noise: NDArray[np.float32]) -> None:
+    """Mono becomes stereo; of stereo each channel has its own side; and the knob chooses."""
+    left, right = (np.random.default_rng(seed).normal(0, np.exp(-np.arange(800) / 99), 800) for seed in (1, 2))
+    soundfile.write(tmp_path / "cab.wav", np.stack([left, right], axis=1), RATE, "FLOAT")
+    soundfile.write(tmp_path / "mono.wav", noise, RATE, "FLOAT")
+    soundfile.write(tmp_path / "stereo.wav", np.stack([noise, noise[::-1]], axis=1), RATE, "FLOAT")
+    model = neurig.load(tmp_path / "cab.wav")
+
+    def through(side: float, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        instance = model.instance(RATE)
+        instance.set("side", side)
+        return instance.process(samples)
+
+    for source, options, wanted in (("mono", [], [(0, noise), (1, noise)]),
+                                    ("stereo", [], [(0, noise), (1, noise[::-1])]),
+                                    ("mono", ["--param", "side=0.25"], [(0.25, noise)])):
+        command("render", "cab.wav", f"{source}.wav", "out.wav", *options)
+        output, _ = soundfile.read(tmp_path / "out.wav", dtype="float32", always_2d=True)
+        assert np.array_equal(output.T, [through(*part) for part in wanted])
+
+
 @pytest.mark.parametrize("rate", [22050, 44100, 88200, 96000, 192000])
 def test_other_rates_stay_in_time(
     command: Command, gain_model: Path, tmp_path: Path, noise: NDArray, rate: int

@@ -505,9 +505,11 @@ def read(type_name: str, path: str, rate: int, block: int) -> Any:
         key = (type_name, os.path.realpath(path), about.st_mtime_ns, about.st_size)
         model = _models.get(key)
         if model is None:
-            model = neurig.load(path) if type_name == "amp" else neurig.impulse_response(path)
+            model = neurig.load(path)
             if not model.is_amp:
                 raise RigError("bad_file", f"{path}: it is a predictor, not an amp")
+            if type_name == "ir" and model.info["family"] != "IR":
+                raise RigError("bad_file", f"{path}: it is an amp; make a node of the type amp for it")
             _models[key] = model
         return Prepared(model, rate, block)
     except (OSError, neurig.ModelError, soundfile.LibsndfileError) as problem:

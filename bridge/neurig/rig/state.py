@@ -103,7 +103,7 @@ class Rig:
     def make(self, name: Any, type_name: Any, values: Mapping[str, Any]) -> Node:
         """A node that is not part of the rig yet.
 
-        An amp takes values of names that it does not know: they may be knobs of its model.
+        A node with a model takes values of names that it does not know: they may be the model's knobs.
         """
         name = check_name(name)
         if name in self.nodes:
@@ -111,7 +111,7 @@ class Rig:
         type_ = find_type(type_name)
         node = Node(name, type_, {param.name: param.default for param in type_.params})
         for key, value in values.items():
-            if key not in node.values and type_.name == "amp" and values.get("model"):
+            if key not in node.values and type_.name in ("amp", "ir") and (values.get("model") or values.get("file")):
                 node.values[key] = Param(key, NUMBER, 0.5).check(value)
             else:
                 node.values[key] = node.param(key).check(value)
