@@ -1,5 +1,7 @@
-"""OSC over UDP for an asyncio loop: packets in, packets out. Messages of numbers, which come and go by the thousand, are
-read and written here; everything else is python-osc's."""
+"""OSC over UDP for an asyncio loop: packets in, packets out.
+
+Messages of numbers, which come and go by the thousand, are read and written here; everything else is python-osc's.
+"""
 
 import asyncio
 import logging

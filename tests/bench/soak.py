@@ -1,5 +1,5 @@
-"""A long session in which all goes wrong that can: random gestures over every way in at once, changes of mode and model,
-nonsense, cables that are pulled, kill -9. What must not happen: that an event is lost, but for the one in flight.
+"""A long session in which all goes wrong that can: random gestures over every way in at once, changes of mode and of
+model, nonsense, cables that are pulled, kill -9. What must not happen: that an event is lost, but for that in flight.
 
     .venv/bin/python tests/bench/soak.py --minutes 30 [--seed N]
 
@@ -123,7 +123,7 @@ class Way:
             elif sent.in_flight and (more or at_the_end):
                 self.lost += 1
             else:
-                assert not more, f"{self.name}: {sent.value} is lost, or not in its place: {self.found[self._matched]} is"
+                assert not more, f"{self.name}: {sent.value} is lost; {self.found[self._matched]} is in its place"
                 break
             self._checked += 1
         left = self.sent[self._checked :]
@@ -207,7 +207,7 @@ class WebWay(Way):
         self._socket.send(json.dumps({"values": frame}))
 
     def nonsense(self) -> None:
-        self._socket.send(random.choice(["", "{", "[]", '{"values": [1]}', '{"values": [2, 0, 0]}', "/channel/1/cc/x/1"]))
+        self._socket.send(random.choice(["", "{", "[]", '{"values": [1]}', '{"values": [2, 0, 0]}', "/channel/1/cc/x"]))
 
     def drain(self) -> None:
         with suppress(TimeoutError):

@@ -101,7 +101,7 @@ def test_the_older_form_of_midi(config: Callable[..., Settings]) -> None:
 
 
 def test_options_go_before_the_file(config: Callable[..., Settings]) -> None:
-    settings = config('verbose = true\n[interaction]\nmode = "battle"\n[model]\nfile = "small.mdrnn"\npitemp = 2\n[osc]',
+    settings = config('verbose = true\n[interaction]\nmode = "battle"\n' + MODEL + "pitemp = 2\n[osc]",
                       mode="useronly", pitemp=3.0, verbose=False, log_predictions=True, threshold=None)
     predictor, = settings.predictors
     assert (predictor.values["mode"], predictor.values["pitemp"], settings.verbose, predictor.log_predictions) == (
@@ -173,7 +173,7 @@ WRONG = [
     ('[model]\nfile = "broken.mdrnn"', r":2: .*broken.mdrnn: "),
     ("model = 3", r":1: model is 3, but has to be a table: write \[model\]"),
     ("verbose = 0", r":1: verbose is 0, but has to be true or false"),
-    (MODEL + "[osc]\nserver_port = 70000", r":4: \[osc\] server_port: is 70000, but has to be a whole number from 1 to "),
+    (MODEL + "[osc]\nserver_port = 70000", r":4: \[osc\] server_port: is 70000, but has to be a whole number from 1 "),
     (MODEL + "[osc]\nclient_ip = 127", r":4: \[osc\] client_ip: is 127, but has to be an address in quotes"),
     (MODEL + '[midi]\nin_device = ["X"]\ninput."X" = [["note_onn", 1]]', r":5: \[midi\] input.*did you mean"),
     (MODEL + "[webui]\ncommand_port = 0", r":4: command_port is 0, but has to be a whole number from 1 to 65535"),
@@ -183,7 +183,7 @@ WRONG = [
     (PREDICTOR + PREDICTOR, r":5: two predictors are named a"),
     (PREDICTOR + 'feeds = ["b"]', r":4: feeds has 'b', but has to name other predictors; there are none"),
     (PREDICTOR + 'feeds = "b"', r':4: feeds is "b" \(text\), but has to be a list of names'),
-    (PREDICTOR + '[[predictor.map]]\nindex = 4\naddress = "/a"', r":5: index is 4, but has to be a whole number from 1 "),
+    (PREDICTOR + '[[predictor.map]]\nindex = 4\naddress = "/a"', r":5: index is 4, but has to be a whole number "),
     (PREDICTOR + '[[predictor.map]]\nindex = 1', r":4: address is '', but has to be an OSC address"),
     (PREDICTOR.replace('"a"', '"a b"'), r":2: name is 'a b', but has to be a word of letters"),
     (PREDICTOR + "[predictor.osc]\n" + PREDICTOR.replace('"a"', '"b"') + "[predictor.osc]\n",
@@ -205,7 +205,7 @@ def test_what_is_wrong_is_said_with_its_line(config: Callable[..., Settings], tm
 
 def test_all_that_is_wrong_is_said_at_once(config: Callable[..., Settings]) -> None:
     with pytest.raises(ConfigError) as caught:
-        config('verbose = 0\n[interaction]\nmode = "x"\n[model]\nfile = "small.mdrnn"\npitemp = 0\n[osc]\nserver_port = 0')
+        config('verbose = 0\n[interaction]\nmode = "x"\n' + MODEL + "pitemp = 0\n[osc]\nserver_port = 0")
     assert sorted(map(int, re.findall(r"config.toml:(\d+): ", str(caught.value)))) == [1, 3, 6, 8]
 
 

@@ -29,10 +29,10 @@ def test_input_counts_in_every_mode(instrument: Start, wait_until: Wait) -> None
     player = instrument(CONFIG.replace("callresponse", "useronly"))
     for mode in ("useronly", "polyphony", "battle", "callresponse", "filter"):
         player.command("mode", mode)
-        before = len(player.rows())
+        wanted = len(player.rows()) + 40
         for step in range(40):
             player.play(step / 40, 0.5, 0.5)
-        wait_until(lambda: len(player.rows()) == before + 40, f"40 rows in {mode}")
+        wait_until(lambda wanted=wanted: len(player.rows()) == wanted, f"40 rows in {mode}")
 
 
 BAD = [
@@ -118,7 +118,8 @@ def test_each_event_enters_the_network_once(instrument: Start, wait_until: Wait)
     for number, row in enumerate(rows):
         dt = (times[number] - times[number - 1]).total_seconds() if number else 0.001
         network.condition([dt, *row[2]])
-    assert [network.predict(1, 0)[1:].tolist() for _ in range(5)] == [pytest.approx(frame, abs=1e-4) for frame in answer]
+    expected = [network.predict(1, 0)[1:].tolist() for _ in range(5)]
+    assert expected == [pytest.approx(frame, abs=1e-4) for frame in answer]
     network.reset()
     network.seed(7)
     for row in [*rows, rows[-1]]:  # as the fault would have it: another answer

@@ -32,15 +32,15 @@ def run(config: Path | None, logdir: Path, **overrides: Any) -> None:
     """Play with predictors, over OSC, MIDI, serial lines and WebSockets.
 
     What plays, and how it is reached, is in the config file (IMPSY's are understood, too); options go before what it
-    says, for this once. With MODEL and no config file, a predictor is reached as IMPSY's is: it takes /interface x1 x2 …
-    on UDP port 6000, and sends /impsy x1 x2 … to port 6001. Ctrl-C ends it.
+    says, for this once. With MODEL and no config file, a predictor is reached as IMPSY's is: it takes /interface x1 x2
+    and so on at UDP port 6000, and sends /impsy x1 x2 … to port 6001. Ctrl-C ends it.
     """
     if config is None:
         config = Path("config.toml")
         if not config.exists():
             if not overrides["model"]:
-                raise click.ClickException("there is no config.toml here: `neurig init` makes one, -c names another one, "
-                                           "and `neurig run MODEL` needs none")
+                raise click.ClickException("there is no config.toml here: `neurig init` makes one, -c names another "
+                                           "one, and `neurig run MODEL` needs none")
             config = None
     from neurig.interaction.config import ConfigError, read
     from neurig.interaction.run import run as play

@@ -173,7 +173,8 @@ class _Reader:
         settings.monitor_port = webui.integer("monitor_port", 4001, 1, 65535)
         settings.command_port = webui.integer("command_port", 4002, 1, 65535)
         webui.done()
-        defaults = _Defaults(top.flag("log_input", top.flag("log", True)), top.flag("log_predictions", False), overrides)
+        log_input = top.flag("log_input", top.flag("log", True))  # its older name
+        defaults = _Defaults(log_input, top.flag("log_predictions", False), overrides)
         if "predictor" in content:
             for key in (*PORTS, "interaction", "model"):
                 if key in content:
@@ -268,8 +269,8 @@ class _Reader:
             if mode != "useronly":
                 self.warn(table.keys, "there is no model: the player is recorded, and nothing is played")
             if not given:
-                self.refuse(table.keys, "neither a model nor a dimension is given: write dimension = 4 for three values "
-                                        "and the time")
+                self.refuse(table.keys, "neither a model nor a dimension is given: write dimension = 4 for three "
+                                        "values and the time")
             return given or DIMENSIONS[0], None
         found = [Path(file)] if override else self._candidates(file)
         if not found:
@@ -464,7 +465,8 @@ class _Table:
 
     def number(self, key: str, default: float, span: str = "", fits: Callable[[float], bool] = lambda x: True) -> float:
         value = self.take(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or not fits(value):
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if not is_number or not fits(value):
             self._refuse(key, value, f"a number{' ' if span else ''}{span}")
             return default
         return float(value)

@@ -125,7 +125,8 @@ def _line(stage: "Stage") -> "Text":
     return Text.assemble((f"{stage.settings.name} ", "bold"), (f"{state}  ", "cyan"), ("you ", "dim"),
                          (_bars(stage.last_in), "yellow"), (f" {stage.received}  ", "dim"), ("network ", "dim"),
                          (_bars(stage.last_out), "green"), (f" {stage.played}", "dim"),
-                         (f"  {stage.complaints} dropped" if stage.complaints else "", "red"), no_wrap=True, overflow="ellipsis")
+                         (f"  {stage.complaints} dropped" if stage.complaints else "", "red"),
+                         no_wrap=True, overflow="ellipsis")
 
 
 def _bars(values: Sequence[float]) -> str:

@@ -1,7 +1,7 @@
 """OSC in the words of IMPSY.
 
-In: ``/interface x1 … xn`` (a frame of the player's, each 0..1) and commands, ``/impsy/mode callresponse`` and so on; see
-:data:`~neurig.interaction.stage.COMMANDS`. Out: ``/impsy x1 … xn``.
+In: ``/interface x1 … xn`` (a frame of the player's, each 0..1) and commands, ``/impsy/mode callresponse`` and so on,
+which are all in :data:`~neurig.interaction.stage.COMMANDS`. Out: ``/impsy x1 … xn``.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ class OscPort:
         self._receive = receive
         self._complain = complain
         self._command = command
-        self._socket = OscSocket(self._message, lambda client, problem: complain("not OSC", f"{problem}, from {client[0]}"))
+        self._socket = OscSocket(self._message, self._refuse)
         self._client: Client | None = None
         self._finding: asyncio.Task[None] | None = None
 
@@ -106,6 +106,9 @@ class OscPort:
         if self._finding:
             self._finding.cancel()
         self._socket.close()
+
+    def _refuse(self, client: Client, problem: str) -> None:
+        self._complain("not OSC", f"{problem}, from {client[0]}")
 
     def _message(self, client: Client, address: str, arguments: list[Any]) -> None:
         if address == "/interface":

@@ -160,8 +160,8 @@ class Run:
         stages = [stage for stage in self._stages if not path or path == [stage.settings.name]]
         if not address.startswith("/impsy/") or not stages:
             names = ", ".join(stage.settings.name for stage in self._stages)
-            return self._complain("unknown address", f"{address[:60]} is nothing that is listened to here: commands are "
-                                                     f"/impsy/…, or /impsy/NAME/… for one of {names}")
+            return self._complain("unknown address", f"{address[:60]} is nothing that is listened to here: commands "
+                                                     f"are /impsy/…, or /impsy/NAME/… for one of {names}")
         for stage in stages:
             stage.command(client, word, arguments)
 

@@ -132,9 +132,9 @@ class Stage:
     def __str__(self) -> str:
         settings = self.settings
         model = settings.predictor and settings.predictor.model.path
-        ways = ", ".join(str(port) if isinstance(port, OscPort) else port.name for port in self.ports) or "no way in or out"
+        ways = ", ".join(str(port) if isinstance(port, OscPort) else port.name for port in self.ports)
         return (f"{settings.name}: {model or 'no model'}, {settings.values['mode']}, {settings.dimension - 1} values, "
-                f"{ways}, log {self._log.path}")
+                f"{ways or 'no way in or out'}, log {self._log.path}")
 
     async def open(self) -> None:
         """:raises OSError: where its UDP port cannot be had"""
