@@ -5,6 +5,7 @@ The NumPy side follows the published equations one sample or one layer at a time
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -131,13 +132,20 @@ def mdrnn_file(dimension: int, units: int, layers: int, mixtures: int, rng: np.r
     sizes += [(units, md), (md,), (units, md), (md,), (units, mixtures), (mixtures,)]
     weights = np.concatenate([rng.normal(0, 0.5 / np.sqrt(units), int(np.prod(s))) for s in sizes])
     config = {"dimension": dimension, "units": units, "layers": layers, "mixtures": mixtures, "scale": 10}
-    return model_file("MDRNN", config, weights)
+    file = model_file("MDRNN", config, [] if len(weights) > 100_000 else weights)
+    if len(weights) > 100_000:  # lists of numbers are slow to read and to write
+        packed = base64.b64encode(weights.astype("<f4").tobytes()).decode()
+        file = json.dumps(json.loads(file) | {"weights": packed})
+    return file
 
 
 def mdrnn(text: str, frames: Floats) -> tuple[Floats, Floats, Floats]:
     """mus and sigmas [step][mixture][dimension] and pi logits [step][mixture] from zero state."""
     file = json.loads(text)
-    config, weights, at = file["config"], np.array(file["weights"]), 0
+    config, weights, at = file["config"], file["weights"], 0
+    if isinstance(weights, str):
+        weights = np.frombuffer(base64.b64decode(weights), "<f4").astype(float)
+    weights = np.asarray(weights)
 
     def take(*shape: int) -> Floats:
         nonlocal at

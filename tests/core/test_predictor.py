@@ -8,7 +8,11 @@ from core import models
 from neurig.model import parse
 
 
-@pytest.mark.parametrize(("dimension", "units", "layers", "mixtures"), [(2, 16, 2, 5), (4, 64, 2, 5), (9, 64, 3, 1), (64, 7, 1, 64)])
+@pytest.mark.parametrize(("dimension", "units", "layers", "mixtures"), [
+    (2, 16, 2, 5), (3, 32, 2, 5), (4, 64, 2, 5), (9, 128, 2, 5), (17, 256, 2, 5), (9, 512, 3, 5),  # xxs … xl
+    (64, 512, 3, 64),
+    (9, 64, 3, 1), (64, 7, 1, 64), (2, 1, 1, 1), (5, 33, 2, 7),
+])  # fmt: skip
 def test_step(dimension: int, units: int, layers: int, mixtures: int) -> None:
     rng = np.random.default_rng(1)
     text = models.mdrnn_file(dimension, units, layers, mixtures, rng)

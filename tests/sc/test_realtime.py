@@ -1,4 +1,4 @@
-"""NeuralAmp in running servers, on a JACK server of the tests' own: what a client hears back, and what a crowd does."""
+"""NeuralAmp and MDRNN in running servers, on a JACK server of the tests' own: what a client hears back, and what a crowd does."""
 
 from __future__ import annotations
 
@@ -163,6 +163,47 @@ def test_crowd(server: Server, write: Callable[..., str], tmp_path: Path) -> Non
     server.send("/g_freeAll", 0)
     server.sync()
     assert server.command("neuralamp_query", 0)[0]["users"] == 0
+
+
+def test_crowd_of_predictors(server: Server, predictor_file: Callable[..., Path], tmp_path: Path) -> None:
+    """300 times at random: create, free, replace, record, with models that fit, that do not, and that are none."""
+    hands = [UGen("LFNoise0", [50], "control"), UGen("LFNoise0", [50], "control")]
+    settings = ["mode", 0.05, 0.1, 1, 0.01, 1, 1, 0, UGen("Dust", [2], "control"), UGen("Dust", [30], "control")]
+    player = UGen("MDRNN", ["model", *settings, *hands], "control", 4)
+    definition = synthdef("player", [*hands, *settings[-2:], player], model=0, mode=0)
+    server.ask("/d_recv", definition, answer=("/done", "/d_recv"))
+    server.ask("/notify", 1, answer=("/done", "/notify"))
+    (tmp_path / "bad.mdrnn").write_text("{")
+    files = [predictor_file(), predictor_file("other.mdrnn", seed=2), predictor_file("wide.mdrnn", dimension=9),
+             tmp_path / "bad.mdrnn", "/nothing"]  # fmt: skip
+    choose, alive = random.Random(4), []
+    for k in range(300):
+        action = choose.random()
+        if action < 0.45:
+            alive.append(1000 + k)
+            server.send("/s_new", "player", 1000 + k, 0, 0, "model", choose.randrange(4), "mode", choose.randrange(5))
+        elif action < 0.65 and alive:
+            server.send("/n_free", alive.pop(choose.randrange(len(alive))))
+        elif action < 0.75 and alive:
+            server.send("/n_set", choose.choice(alive), "mode", choose.randrange(5))
+        elif action < 0.8:
+            server.send("/cmd", "mdrnn_record", choose.randrange(4), choose.randrange(2))
+        elif action < 0.97:
+            server.send("/cmd", "mdrnn_read", choose.randrange(3), str(choose.choice(files)))
+        else:
+            server.send("/cmd", "mdrnn_free", choose.randrange(3))
+        if k % 10 == 0:
+            server.sync()
+    assert server.ask("/status", answer=("/status.reply",))[2] == len(alive)
+    assert sum(server.command("mdrnn_query", slot)[0]["users"] for slot in range(4)) == len(alive)
+    assert server.command("mdrnn_read", 0, str(files[0]))[0]["ok"] == 1
+    server.send("/cmd", "mdrnn_record", 0, 1)
+    server.send("/s_new", "player", 5000, 0, 0, "model", 0, "mode", 2)
+    frame = server.ask("/sync", 2, answer=("/mdrnn", 5000, 0, 0.0))
+    assert len(frame) == 7 and all(0 <= value <= 1 for value in frame[4:])
+    server.send("/g_freeAll", 0)
+    server.sync()
+    assert server.command("mdrnn_query", 0)[0]["users"] == 0
 
 
 def test_what_is_replaced_is_freed(server: Server, write: Callable[..., str]) -> None:
