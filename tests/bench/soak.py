@@ -111,6 +111,10 @@ class Way:
         self.probes_sent += 1
         self.send([self.tag, _exact(EVENTS + self.probes_sent), 0.5])
 
+    def __str__(self) -> str:
+        return (f"{self.name}: {len(self.sent)} sent, {len(self.found)} found, from {self._checked} on missing: "
+                f"{[sent.value for sent in self.sent[self._checked : self._checked + 3]]}")
+
     def is_complete(self, at_the_end: bool = False) -> bool:
         """Whether all that was sent has been found, once and in order; but for what was in flight.
 
@@ -379,7 +383,9 @@ class Life:
     def _until(self, condition: Callable[[], object], what: str) -> None:
         end = time.monotonic() + PATIENCE
         while not condition():
-            assert time.monotonic() < end, f"waited in vain for {what}"
+            if time.monotonic() > end:
+                state = f"exit status {self._player.process.poll()}, " + ", ".join(map(str, self._ways))
+                raise AssertionError(f"waited in vain for {what}: {state}\n{self._player.stop(signal.SIGKILL)}")
             time.sleep(0.002)
             self._tail.read()
 

@@ -30,7 +30,8 @@ name = "b"
 
 @pytest.mark.parametrize(("keys", "line"), [
     (("title",), 1), (("model",), 5), (("model", "dimension"), 6), (("model", "file"), 5), (("midi", "input"), 8),
-    (("midi", "input", "X-TOUCH = [1]"), 8), (("midi", "in", "b", "c", "d"), 12), (("a b", "c", "x"), 14), (("a b",), 13),
+    (("midi", "input", "X-TOUCH = [1]"), 8), (("midi", "in", "b", "c", "d"), 12), (("a b", "c", "x"), 14),
+    (("a b",), 13),
     (("predictor",), 15), (("predictor", 0, "osc", "port"), 16), (("predictor", 0, "map", 0, "index"), 18),
     (("predictor", 0, "map", 1, "index"), 20), (("predictor", 0, "map", 1, "low"), 19), (("predictor", 1), 21),
     (("predictor", 1, "name"), 22), (("nowhere",), None),
