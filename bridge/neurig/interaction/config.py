@@ -36,6 +36,7 @@ from typing import Any, TypeVar
 
 import neurig
 from neurig.files import share
+from neurig.interaction.devices import settings_of
 from neurig.interaction.lines import Keys, line_of
 from neurig.interaction.osc import OscSettings
 from neurig.session import MODES
@@ -272,7 +273,11 @@ class _Reader:
                 self.refuse(table.keys, "neither a model nor a dimension is given: write dimension = 4 for three "
                                         "values and the time")
             return given or DIMENSIONS[0], None
-        found = [Path(file)] if override else self._candidates(file)
+        try:
+            found = [Path(file)] if override else self._candidates(file)
+        except (OSError, ValueError, RuntimeError) as problem:  # a name that no file can have
+            self.refuse(keys, f"{file[:100]}: {getattr(problem, 'strerror', None) or problem}")
+            return given or DIMENSIONS[0], None
         if not found:
             self.warn(keys, f"there is no model {file} (looked for in {self.base}, in {Path.cwd()} and among neurig's "
                             "own): the player is recorded, and nothing is played")
@@ -361,7 +366,9 @@ class _Reader:
         """The settings of one way in and out; without the keys that it does not know."""
         while True:
             try:
-                return _settings_of(name).from_table(content, dimension)
+                if name == "osc":
+                    return OscSettings.from_table(content, dimension)
+                return settings_of(name, content, dimension)
             except ValueError as problem:
                 key, _, reason = str(problem).partition(": ")
                 place = (*keys, key.partition(".")[0].partition("[")[0].strip())
@@ -483,23 +490,6 @@ def _shown(value: Any) -> str:
 def _first_mapping(mapping: Any) -> Any:
     """A MIDI mapping, or the first of those that are given by device."""
     return next(iter(mapping.values()), []) if isinstance(mapping, dict) else mapping
-
-
-def _settings_of(port: str) -> Any:
-    """The settings class of a way in and out; MIDI's and the others' code is read only where it is used."""
-    if port == "osc":
-        return OscSettings
-    if port == "midi":
-        from neurig.interaction.midi import MidiSettings
-
-        return MidiSettings
-    if port == "websocket":
-        from neurig.interaction.websocket import WebSocketSettings
-
-        return WebSocketSettings
-    from neurig.interaction import serial
-
-    return serial.SerialSettings if port == "serial" else serial.SerialMidiSettings
 
 
 def _resource(name: str, settings: Any) -> str | None:

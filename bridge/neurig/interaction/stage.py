@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import neurig
+from neurig.interaction import devices
 from neurig.interaction.complaints import Complaints
 from neurig.interaction.config import PredictorSettings
 from neurig.interaction.log import EventLog
@@ -108,17 +109,7 @@ class Stage:
 
         if name == "osc":
             return OscPort(settings, receive, complain, self.command)
-        if name == "midi":
-            from neurig.interaction.midi import MidiPort
-
-            return MidiPort(settings, receive, complain)
-        if name == "websocket":
-            from neurig.interaction.websocket import WebSocketPort
-
-            return WebSocketPort(settings, receive, complain)
-        from neurig.interaction import serial
-
-        return (serial.SerialPort if name == "serial" else serial.SerialMidiPort)(settings, receive, complain)
+        return devices.make(name, settings, receive, complain)
 
     @property
     def has_model(self) -> bool:
@@ -264,12 +255,12 @@ class Stage:
     def _load(self, file: str) -> None:
         """Another model; while it is read, what there is goes on."""
         async def load() -> None:
-            path = Path(file).expanduser()
-            if not path.exists() and not path.is_absolute():
-                path = self.settings.base / path
             try:
+                path = Path(file).expanduser()
+                if not path.exists() and not path.is_absolute():
+                    path = self.settings.base / path
                 await self._performer.load(str(path), self.settings.dimension)
-            except (neurig.ModelError, OSError) as problem:
+            except (ValueError, OSError, RuntimeError) as problem:  # ModelError is a ValueError
                 self.complain("model", f"{problem}; the one before goes on" if self.has_model else str(problem))
             except Overtaken:
                 pass

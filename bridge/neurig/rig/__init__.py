@@ -4,8 +4,8 @@
 ``nodes.py``         the types of node and their parameters, declared once
 ``state.py``         a rig as data
 ``config.py``        the file that ``neurig serve`` reads
-``server.py``        the control process; with ``requests.py``, ``performer.py`` (predictors),
-                     ``subscriptions.py``, ``takes.py`` (recordings)
+``server.py``        the control process; with ``requests.py``, ``performer.py`` (predictors) and ``hands.py``
+                     (their devices), ``subscriptions.py``, ``takes.py`` (recordings)
 ``supervisor.py``    its hold on the audio process; they talk in ``wire.py``'s words
 ``audio.py``         the audio process; with ``backends.py``, ``graph.py`` and ``recording.py``
 ``demo.py``          the rig that ``neurig demo`` plays

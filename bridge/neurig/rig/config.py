@@ -21,6 +21,14 @@
     type = "amp"
     model = "crunch.nam"                    # and further parameters
 
+    [[node]]
+    name = "hand"
+    type = "predictor"
+    model = "wander.mdrnn"
+      [node.midi]                           # devices that it is played with, and plays: midi, serial, serialmidi,
+      in_device = ["X-TOUCH"]               # websocket; see neurig/interaction/midi.py and so on
+      input."X-TOUCH" = [["control_change", 11, 1]]
+
     [[map]]
     predictor = "hand"
     index = 1
@@ -38,10 +46,12 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+import neurig
 from neurig.files import share
+from neurig.interaction.devices import DEVICES, settings_of
 from neurig.rig.errors import RigError
 from neurig.rig.nodes import hint
-from neurig.rig.state import Rig
+from neurig.rig.state import Node, Rig
 
 BACKENDS = ("auto", "jack", "portaudio", "clock")
 
@@ -74,6 +84,7 @@ class Audio:
 class Settings:
     """:ivar base: the folder that relative paths start from
     :ivar states: the folder for save and load
+    :ivar hands: names of predictor nodes → the settings of the devices that they are played with, by their kinds
     """
 
     host: str = "127.0.0.1"
@@ -82,6 +93,7 @@ class Settings:
     states: Path = field(default_factory=_states)
     base: Path = field(default_factory=Path.cwd)
     audio: Audio = field(default_factory=Audio)
+    hands: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 _RANGES = {"port": (0, 65535), "rate": (8000, 384000), "block": (16, 8192), "inputs": (0, 64), "outputs": (1, 64)}
@@ -119,7 +131,7 @@ def _settings(content: dict[str, Any], settings: Settings) -> Settings:
     content.setdefault("chain", rig.pop("chain", []))
     if "states" in rig:
         rig["states"] = settings.base / str(rig["states"])
-    for key in ("audio", "base"):
+    for key in ("audio", "base", "hands"):
         if key in rig:
             raise ConfigError(f"[rig] has no {key}")
     return _with(settings, rig | {"audio": _with(settings.audio, _table(content, "audio"))})
@@ -154,6 +166,8 @@ def _fill(rig: Rig, content: dict[str, Any], settings: Settings) -> None:
     for number, entry in enumerate(_tables(content, "node"), start=1):
         if "chain" in entry:
             raise ConfigError("chain belongs to the top of the file, before the first [table]")
+        is_predictor = entry.get("type") == "predictor"
+        hands = {key: entry.pop(key) for key in DEVICES if is_predictor and isinstance(entry.get(key), dict)}
         values = {key: value for key, value in entry.items() if key not in ("name", "type")}
         for key, value in values.items():
             if isinstance(value, bool):
@@ -162,6 +176,8 @@ def _fill(rig: Rig, content: dict[str, Any], settings: Settings) -> None:
         for name, file in node.files.items():
             node.values[name] = settle(file, settings.base, must_exist=node.type.name != "recorder")
         rig.add(node)
+        if hands:
+            settings.hands[node.name] = _hands(node, hands)
     chains = content.get("chain", [])
     if not isinstance(chains, list):
         raise ConfigError("chain is a list of names")
@@ -172,6 +188,25 @@ def _fill(rig: Rig, content: dict[str, Any], settings: Settings) -> None:
             raise ConfigError(f"[[map]] has no {', '.join(sorted(unknown))}")
         target = split_address(entry.get("address"), settings.root)
         rig.map(entry.get("predictor"), entry.get("index"), *target, entry.get("low"), entry.get("high"))
+
+
+def _hands(node: Node, tables: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The settings of the devices of a predictor node, by their kinds."""
+    if not node.files:
+        raise ConfigError(f"{node.name} has devices, but no model: it says how many values they have")
+    try:
+        dimension = neurig.load(locate(node.files["model"])).info.get("dimension", 0)
+    except (neurig.ModelError, OSError) as problem:
+        raise ConfigError(str(problem)) from None
+    if not dimension:
+        raise ConfigError(f"{node.files['model']} is not a predictor")
+    settings = {}
+    for kind, table in tables.items():
+        try:
+            settings[kind] = settings_of(kind, table, dimension)
+        except ValueError as problem:
+            raise ConfigError(f"{node.name}: [node.{kind}] {problem}") from None
+    return settings
 
 
 def _tables(content: dict[str, Any], name: str) -> list[dict[str, Any]]:

@@ -94,6 +94,7 @@ class Requests:
         node = server.rig.node(name)
         if performer := server.performers.pop(node.name, None):
             performer.close()
+            server.silence(node.name)
         else:
             await server.audio.sure("free", id=node.id)
         server.rig.remove(node.name)

@@ -17,6 +17,7 @@ from typing import Any
 from neurig.osc import Client, OscSocket
 from neurig.rig.config import Settings, locate, settle
 from neurig.rig.errors import RigError
+from neurig.rig.hands import Hands
 from neurig.rig.nodes import FILE, TYPES, Param
 from neurig.rig.performer import Performer
 from neurig.rig.requests import Requests
@@ -43,6 +44,7 @@ class Server:
     :ivar audio: the audio process
     :ivar osc: the port
     :ivar performers: the predictors, by the names of their nodes
+    :ivar hands: the devices that they are played with, by the same names
     :ivar subscriptions: who is told of what
     :ivar takes: the recordings that go on
     :ivar finished: set it, and the server ends
@@ -55,6 +57,8 @@ class Server:
         self.osc = OscSocket(self._receive, lambda client, problem: self._refuse(
             client, settings.root, RigError("bad_request", problem)))
         self.performers: dict[str, Performer] = {}
+        self.hands = {name: Hands(name, devices, lambda name=name: self.performers.get(name))
+                      for name, devices in settings.hands.items()}
         self.subscriptions = Subscriptions(self.send)
         self.takes = Takes(self.audio, self._changed)
         self.finished = asyncio.Event()
@@ -103,7 +107,7 @@ class Server:
             tasks = [audio, finished, work, start, *self._background]
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*tasks, *[hands.close() for hands in self.hands.values()], return_exceptions=True)
             self.osc.close()
 
     async def _start(self, started: Callable[[], None]) -> None:
@@ -115,6 +119,8 @@ class Server:
                         await performer.load(locate(file))
                     except RigError as problem:
                         log.error("%s: %s", node.name, problem)
+        for hands in self.hands.values():
+            await hands.open()
         while not self.audio.is_up:
             try:
                 await self.audio.wait_up()
@@ -164,6 +170,8 @@ class Server:
         for performer in self.performers.values():
             performer.close()
         self.performers = performers
+        for hands in self.hands.values():
+            hands.silence()
         self.rig = rig
         self._values.clear()
         for node in rig.nodes.values():
@@ -292,6 +300,7 @@ class Server:
                 performer.input([_number(argument) for argument in arguments])
             else:
                 performer.reset()
+                self.silence(node.name)
             return self._done(client, address, *arguments)
         param = node.param(parts[1])
         if not arguments:
@@ -325,6 +334,8 @@ class Server:
         node.values[param.name] = value
         if node.name in self.performers:
             self.performers[node.name].set(param.name, value)
+            if param.name in ("mode", "run"):
+                self.silence(node.name)
         elif node.type.name in _SOUNDING:
             self._set_soon(node, param.name, value, ms)
         self._changed(node, param.name)
@@ -352,11 +363,18 @@ class Server:
 
     def performer(self, node: Node) -> Performer:
         """What plays a predictor node."""
-        return Performer(node.values, lambda event: self._play(node.name, event))
+        return Performer(node.values, lambda event: self._play(node.name, event), lambda: self.silence(node.name))
+
+    def silence(self, name: str) -> None:
+        """Ends the notes that a predictor plays on its devices."""
+        if name in self.hands:
+            self.hands[name].silence()
 
     def _play(self, name: str, event: Event) -> None:
         """A predictor has played a frame."""
         self.subscriptions.offer(f"{self.settings.root}/{name}/output", list(event.values))
+        if name in self.hands:
+            self.hands[name].play(event.values)
         for index, x in enumerate(event.values, start=1):
             map_ = self.rig.maps.get((name, index))
             if map_ and map_.param in self.rig.nodes[map_.node].params:
