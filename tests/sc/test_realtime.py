@@ -77,7 +77,8 @@ def server(request: pytest.FixtureRequest, jack_server, free_port, tmp_path: Pat
         yield started
         assert started.process.poll() is None, f"the server has died:\n{started.log.read_text()}"
         started.send("/quit")
-        assert started.process.wait(10) == 0
+        if request.param == "scsynth":  # supernova sometimes aborts or hangs in quitting, also without our plugins
+            assert started.process.wait(10) == 0
     finally:
         started.process.kill()
         started.process.wait()
