@@ -345,6 +345,7 @@ class TestHotPlug:
             await until(lambda: not any(player.port._inputs_present), "the loss")
             await player.ready()
             await until(lambda: instrument.send(0xB0, 7, 127) and player.heard, "a message")
+            assert player.complain.counts["process"] == 1
 
         try:
             with_player(act, **devices({"Instrument": KEYS}, {"Instrument": SOUND}))
@@ -455,6 +456,12 @@ class TestWithout:
 def run_ports(*arguments: str) -> str:
     return subprocess.run([sys.executable, "-m", "neurig.cli", "ports", *arguments], check=True, capture_output=True,
                           text=True, timeout=20).stdout
+
+
+def test_ports_say_that_jack_hangs(doomed_jack: DoomedJack) -> None:
+    doomed_jack.signal(signal.SIGSTOP)
+    result = subprocess.run([sys.executable, "-m", "neurig.cli", "ports"], capture_output=True, text=True, timeout=20)
+    assert result.returncode == 0 and "MIDI does not answer" in result.stderr and "Serial ports" in result.stdout
 
 
 def test_ports_are_listed(plug: Callable[..., MidiInstrument]) -> None:

@@ -22,9 +22,7 @@ def ports(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"midi": midi, "serial": serial}, indent=2))
         return
-    if midi is None:
-        click.echo("MIDI does not answer. If JACK is running, it hangs.")
-    elif not midi:
+    if midi == {}:
         click.echo("There is no MIDI here: neither ALSA nor JACK is running." if sys.platform == "linux" else
                    "There is no MIDI here.")
     for api, found in (midi or {}).items():
@@ -48,11 +46,15 @@ def midi_ports() -> dict[str, dict[str, list[str]]] | None:
 
     command, environment = devices_process("list")
     try:
-        asked = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.DEVNULL, timeout=5)
-        return json.loads(asked.stdout)
-    except (subprocess.TimeoutExpired, ValueError):
+        asked = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=5)
+    except subprocess.TimeoutExpired:
+        click.echo("neurig: MIDI does not answer; if JACK is running, it hangs", err=True)
         return None
+    if asked.returncode:
+        reason = asked.stderr.decode(errors="replace").strip().splitlines()[-1:] or [f"status {asked.returncode}"]
+        click.echo(f"neurig: MIDI does not work here: {reason[0]}", err=True)
+        return None
+    return json.loads(asked.stdout)
 
 
 def serial_ports() -> list[dict[str, Any]]:

@@ -340,11 +340,15 @@ class MidiPort(asyncio.SubprocessProtocol):
 
     def connection_lost(self, problem: Exception | None) -> None:
         """The process has ended: it was asked to, or its MIDI system has gone, or something ended it."""
+        status = self._process.get_returncode() if self._process else 0
         self._process = self._pipe = None
         if self._ended and not self._ended.done():
             self._ended.set_result(None)
         if self._closed:
             return
+        if status:
+            self._complain("process", f"the process that holds the devices ended with status {status}; it is started anew "
+                                      "(neurig ports may tell why)")
         self._full = False
         for number, output in enumerate(self._outputs):
             if output.present:

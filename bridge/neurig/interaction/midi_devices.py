@@ -205,10 +205,10 @@ class Devices:
     def look(self) -> None:
         """Takes up what has come, and lets go of what has gone.
 
-        Where JACK has ended this process ends, too: its library does not recover.
+        Where JACK has ended this process ends, too, to be started anew: JACK's library does not recover.
         """
         if "jack" in self._scouts and not _jack_runs():
-            os._exit(1)
+            os._exit(0)
         apis = [api for api in self._apis if self._reach(api)]
         if not apis:
             self._problem("there is no MIDI here, neither ALSA's nor JACK's" if len(self._apis) > 1 else
