@@ -31,6 +31,7 @@ from neurig.training.sizes import SIZES, untrained
 
 VALIDATION = 0.1  # share of the windows
 _AVERAGED = 0.998  # what the average keeps of itself at each step
+_BETAS = 0.9, 0.99  # Adam's: the second is less than usual, since steep slopes come and go
 _STEEPEST = 1.0  # norm to which a gradient is clipped
 _AT_ONCE = 512  # windows, in validation
 _FORMAT = 1  # of the checkpoint
@@ -179,8 +180,8 @@ class Training:
         self.average = copy.deepcopy(self.network).requires_grad_(False)
         self.best = copy.deepcopy(self.average)
         self.rate = settings.rate or 0.003 * min(1.0, math.sqrt(64 / size.units))
-        self.optimizer = torch.optim.Adam([weight for weight in self.network.parameters() if weight.requires_grad],
-                                          lr=self.rate, fused=True)
+        learned = [weight for weight in self.network.parameters() if weight.requires_grad]
+        self.optimizer = torch.optim.Adam(learned, lr=self.rate, betas=_BETAS, fused=True)
         self.progress = Progress()
         self.checkpoint = checkpoint
         self._identity = _identity(performances, settings)
