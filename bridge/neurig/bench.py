@@ -14,7 +14,7 @@ import ctypes
 import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from html import escape
 from pathlib import Path
@@ -45,7 +45,7 @@ class Row:
     :ivar model: the path as it was given
     :ivar engine: ``"neurig"``, or the name of a peer's library
     :ivar block: samples
-    :ivar channels: processed one after the other, each by a stream of its own
+    :ivar channels: our own engine runs them together, a peer one after the other, each by a stream of its own
     :ivar ns_per_sample: CPU time in ns for each sample of each channel, median of the rounds; like all that follows,
         ``None`` where the engine refused the model
     :ivar ns_low: first quartile of the same, :ivar ns_high: third quartile
@@ -94,8 +94,8 @@ class Engine(Protocol):
     name: str
     process: Any
 
-    def open(self, model: Model, block: int, slim: float | None) -> Any:
-        """A fresh, prewarmed stream: a context manager that gives its handle, a ``void *``.
+    def open(self, model: Model, block: int, slim: float | None, channels: int) -> Any:
+        """Fresh, prewarmed streams: a context manager that gives their handles, ``void *``, which share the channels.
 
         :raises Refused: where the engine cannot run the model
         """
@@ -106,9 +106,9 @@ class _Ours:
     process = ffi.cast("neurig_process", ffi.addressof(lib, "neurig_instance_process"))
 
     @contextmanager
-    def open(self, model: Model, block: int, slim: float | None) -> Iterator[Any]:
-        instance = _instance(model, slim)
-        yield ffi.cast("void *", instance._handle)
+    def open(self, model: Model, block: int, slim: float | None, channels: int) -> Iterator[Any]:
+        instance = _instance(model, slim, channels)
+        yield [ffi.cast("void *", instance._handle)]
 
 
 class Peer:
@@ -137,17 +137,21 @@ class Peer:
         self.process = ffi.cast("neurig_process", ctypes.cast(process, ctypes.c_void_p).value)
 
     @contextmanager
-    def open(self, model: Model, block: int, slim: float | None) -> Iterator[Any]:
+    def open(self, model: Model, block: int, slim: float | None, channels: int) -> Iterator[Any]:
         info = ctypes.create_string_buffer(_INFO_SIZE)
         size = -1.0 if slim is None else slim
-        handle = self._load(os.fsencode(model.path), block, 0, size, info, _INFO_SIZE)
-        if not handle:
-            reason = " ".join(info.value.decode(errors="replace").split())
-            raise Refused(reason or "it gives no reason")
+        handles: list[int] = []
         try:
-            yield ffi.cast("void *", handle)
+            for _ in range(channels):
+                handle = self._load(os.fsencode(model.path), block, 0, size, info, _INFO_SIZE)
+                if not handle:
+                    reason = " ".join(info.value.decode(errors="replace").split())
+                    raise Refused(reason or "it gives no reason")
+                handles.append(handle)
+            yield [ffi.cast("void *", handle) for handle in handles]
         finally:
-            self._free(handle)
+            for handle in handles:
+                self._free(handle)
 
 
 def models_at(paths: Sequence[str | os.PathLike[str]]) -> list[Model]:
@@ -248,14 +252,16 @@ class _Run:
 def _run(engine: Engine, model: Model, source: NDArray[np.float32], block: int, channels: int,
          slim: float | None) -> _Run:
     frames = len(source) // block * block
-    output, times = np.zeros(frames, np.float32), np.zeros(frames // block, np.float32)
+    times = np.zeros(frames // block, np.float32)
     seconds = ffi.new("double[2]")
-    with ExitStack() as stack:
-        streams = ffi.new("void *[]", [stack.enter_context(engine.open(model, block, slim)) for _ in range(channels)])
-        fixed = (engine.process, streams, channels, ffi.from_buffer("float[]", source),
+    with engine.open(model, block, slim, channels) as handles:
+        each = channels // len(handles)
+        blocks = np.repeat(source[:frames].reshape(-1, 1, block), each, axis=1)  # every channel hears the same
+        output = np.zeros_like(blocks)
+        fixed = (engine.process, ffi.new("void *[]", handles), len(handles), each, ffi.from_buffer("float[]", blocks),
                  ffi.from_buffer("float[]", output, require_writable=True), frames, block, seconds)
         lib.neurig_measure(*fixed, ffi.from_buffer("float[]", times, require_writable=True))
-        heard = output.copy()
+        heard = output[:, -1].ravel()
         lib.neurig_measure(*fixed, ffi.NULL)
     to_ns = 1e9 / (frames * channels)
     return _Run(heard, times, seconds[0] * to_ns, seconds[1] * to_ns)
@@ -292,10 +298,10 @@ def _reference(model: Model, source: NDArray[np.float32], slim: float | None, gi
     return _instance(model, slim).process(source)
 
 
-def _instance(model: Model, slim: float | None) -> Instance:
-    instance = model.instance(_rate(model))
+def _instance(model: Model, slim: float | None, channels: int = 1) -> Instance:
+    instance = model.instance(_rate(model), channels=channels)
     if slim is not None:
-        lib.neurig_instance_set_slim(instance._handle, slim)
+        instance.slim = slim
     return instance
 
 

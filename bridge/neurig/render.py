@@ -11,10 +11,13 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from neurig._core import ffi, lib
 from neurig.files import atomic
 from neurig.model import Model
 
 KNOB = 0.5  # where a model's knobs are unless they are set
+LEVELS = ("raw", "normalised", "calibrated")  # as in neurig.h
+DBU = (-60, 60)
 
 _FORMATS = {  # by the output's extension: container and sample format
     ".wav": ("WAV", "FLOAT"),
@@ -24,6 +27,7 @@ _FORMATS = {  # by the output's extension: container and sample format
 }
 _MAX_BYTES = 2**32 - 4096  # of samples, where sizes have 32 bits
 _BLOCK = 16384  # frames
+_MAX_TOGETHER = 64  # channels of an instance
 
 
 class RenderError(ValueError):
@@ -35,11 +39,12 @@ class Rendering:
     """What was rendered.
 
     :ivar frames: in the output, as many as in the input
-    :ivar channels: each through an instance of its own
+    :ivar channels: each as if it went through the model alone
     :ivar rate: Hz, the input's
     :ivar latency: of the model at that rate in samples; the output has been moved forward by it
     :ivar peak: the greatest absolute sample, full scale at 1
     :ivar clipped: were samples beyond full scale cut, because the output's format cannot hold them?
+    :ivar level: the one in effect: what a file does not state cannot be had
     """
 
     frames: int
@@ -48,6 +53,7 @@ class Rendering:
     latency: int
     peak: float
     clipped: bool
+    level: str
 
 
 def render(
@@ -57,9 +63,13 @@ def render(
     params: Mapping[str | int, float] | None = None,
     slim: float | None = None,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    level: str = "raw",
+    dbu: float = 12,
+    exact: bool = False,
 ) -> Rendering:
-    """Runs an audio file through a model, each channel through an instance of its own. Through a stereo impulse response,
-    unless its knob ``side`` is given, mono becomes stereo, and of a stereo file each channel goes through its own side.
+    """Runs an audio file through a model, each channel as if it were alone. Through a stereo impulse response, unless its
+    knob ``side`` is given, mono becomes stereo, and of a stereo file each channel goes through its own side.
 
     The output is as long as the input and aligned with it. Its format follows from its extension: ``.wav`` and
     ``.aiff`` 32-bit float, ``.flac`` 24 bit. Until it is complete, a file already at ``target`` stays as it is.
@@ -68,6 +78,11 @@ def render(
     :param params: the model's own knobs by name or index, 0..1; those not named are at 0.5
     :param slim: size of a model that comes in several, 0 (smallest) to 1 (full, where it is not given)
     :param progress: called now and then with the frames done and those in the file
+    :param level: ``"raw"``: as the model was trained; ``"normalised"``: its output to -18 dB by the loudness that its file
+        states; ``"calibrated"``: its input at the level that the modelled device had, its output likewise. Without what
+        that needs in the file, calibrated falls back to normalised, and that to raw.
+    :param dbu: for calibrated: the analog level at your interface that is digital full scale, -60 to 60 dBu
+    :param exact: LSTMs and GRUs in double precision, see :class:`neurig.model.Instance`
     :raises RenderError: where the model is no amp, a knob is unknown, or a file cannot be read or written
     :raises OSError: where the output's folder is missing, full or read-only
     """
@@ -81,6 +96,10 @@ def render(
         raise RenderError(f"{target}: the name has to end in {', '.join(_FORMATS)}, which says the format") from None
     if slim is not None and model.sizes == 1:
         raise RenderError(f"{model.path or 'the model'}: it comes in one size; --slim is for models that come in several")
+    if level not in LEVELS:
+        raise RenderError(f"the level {level!r} is not known: it is one of {', '.join(LEVELS)}")
+    if not DBU[0] <= dbu <= DBU[1]:
+        raise RenderError(f"{dbu} dBu is out of range ({DBU[0]} to {DBU[1]})")
     if source.exists() and target.exists() and os.path.samefile(source, target):
         raise RenderError(f"{target}: input and output are the same file")
     with _reading(source) as reader:
@@ -90,15 +109,13 @@ def render(
             if container == "AIFF":
                 raise RenderError(f"{target}: an AIFF file ends at 4 GiB, which is too little for this: use .wav")
             container = "RF64"  # what WAV is called beyond 4 GiB
-        instances = [model.instance(reader.samplerate, quality=2) for _ in sources]
-        _set(instances, model, params or {})
-        if is_stereo:
-            for side, instance in enumerate(instances):
-                instance.set("side", side)
-        if slim is not None:
-            for instance in instances:
-                instance.slim = slim
-        latency = instances[0].latency
+        # Channels that share a core go through the model together, which takes less time than one by one.
+        count = max(os.cpu_count() or 1, -(-len(sources) // _MAX_TOGETHER))
+        groups = np.array_split(np.arange(len(sources)), len(sources) if is_stereo else min(count, len(sources)))
+        knobs = [_knobs(model, {"side": number} if is_stereo else params or {}) for number in range(len(groups))]
+        amps = [_Amp(model, reader.samplerate, len(group), exact, setting, slim, level, dbu)
+                for group, setting in zip(groups, knobs, strict=True)]
+        latency = amps[0].latency
         frames, peak = 0, 0.0
         with (
             atomic(target) as temporary,
@@ -107,8 +124,8 @@ def render(
         ):
             skip = latency
             for block in _blocks(source, reader, latency):
-                channels = threads.map(lambda instance, channel: instance.process(channel), instances, block.T[sources])
-                output = np.stack(list(channels), axis=1)[skip:]
+                channels = threads.map(lambda amp, group: amp.process(block.T[sources][group]), amps, groups)
+                output = np.concatenate(list(channels)).T[skip:]
                 skip = max(0, skip - len(block))
                 if len(output):
                     peak = max(peak, float(np.abs(output).max()))
@@ -118,7 +135,36 @@ def render(
                     progress(frames, reader.frames)
             if frames == 0:
                 raise RenderError(f"{source}: it has no samples")
-    return Rendering(frames, len(instances), reader.samplerate, latency, peak, container == "FLAC" and peak > 1)
+    return Rendering(frames, len(sources), reader.samplerate, latency, peak, container == "FLAC" and peak > 1,
+                     amps[0].level)
+
+
+class _Amp:
+    """Some channels of the file through the model, at a level.
+
+    :ivar latency: samples
+    :ivar level: the one in effect
+    """
+
+    def __init__(self, model: Model, rate: int, channels: int, exact: bool, knobs: Mapping[int, float],
+                 slim: float | None, level: str, dbu: float) -> None:
+        instance = model.instance(rate, quality=2, channels=channels, exact=exact)
+        for index, value in knobs.items():
+            instance.set(index, value)
+        if slim is not None:
+            instance.slim = slim
+        self.latency = instance.latency
+        self._amp = ffi.gc(lib.neurig_amp_new_channels(rate, channels), lib.neurig_amp_free)
+        lib.neurig_amp_set(self._amp, lib.NEURIG_AMP_LEVEL, LEVELS.index(level))
+        lib.neurig_amp_set(self._amp, lib.NEURIG_AMP_DBU, dbu)
+        lib.neurig_amp_swap(self._amp, instance.given_away())
+        self.level = LEVELS[lib.neurig_amp_level(self._amp)]
+
+    def process(self, channels: NDArray[np.float32]) -> NDArray[np.float32]:
+        block = np.array(channels, np.float32, order="C")
+        samples = ffi.from_buffer("float[]", block, require_writable=True)
+        lib.neurig_amp_process(self._amp, samples, samples, block.shape[1])
+        return block
 
 
 @contextmanager
@@ -169,15 +215,17 @@ def _writing(
         raise RenderError(f"{target}: it cannot be written: {reason}") from None
 
 
-def _set(instances: list, model: Model, params: Mapping[str | int, float]) -> None:
+def _knobs(model: Model, params: Mapping[str | int, float]) -> dict[int, float]:
     values = dict.fromkeys(range(len(model.params)), KNOB)
     try:
-        values |= {model.param_index(name): value for name, value in params.items()}
-        for instance in instances:
-            for index, value in values.items():
-                instance.set(index, value)
+        for name, value in params.items():
+            index = model.param_index(name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"{model.params[index]} is {value}, but a knob goes from 0 to 1")
+            values[index] = value
     except ValueError as problem:
         raise RenderError(f"{model.path or 'the model'}: {problem}") from None
+    return values
 
 
 def _reason(problem: soundfile.LibsndfileError) -> str:

@@ -21,8 +21,10 @@ int level_of(const Instance *instance, int asked) {
 
 }  // namespace
 
-Amp::Amp(double rate) : rate_(rate), gain_{1, 1}, out_{1, 1}, bypass_{0, 0} {
+Amp::Amp(double rate, int channels) : rate_(rate), channels_(channels), gain_{1, 1}, out_{1, 1}, bypass_{0, 0} {
+  if (channels < 1 || channels > kMaxInstanceChannels) throw Error("the number of channels is out of range");
   std::copy_n(kPreset, 6, params_);
+  for (auto *rows : {&driven_, &wet_, &leaving_}) rows->resize(size_t(channels) * kBlock);
 }
 
 Amp::~Amp() {
@@ -33,6 +35,7 @@ Amp::~Amp() {
 }
 
 Instance *Amp::swap(Instance *fresh) {
+  if (fresh && fresh->channels() != channels_) return fresh;
   if (!started_) {  // nothing has been heard yet: nothing to fade from
     Instance *unheard = current_.instance;
     current_.instance = fresh;
@@ -104,29 +107,39 @@ void Amp::set(int param, float value) {
 void Amp::process(const float *in, float *out, int n) {
   started_ = true;
   const FlushToZero flush;
-  while (n > 0) {
-    const int count = std::min(n, kBlock);
-    chunk(in, out, count);
-    in += count, out += count, n -= count;
+  const float *x[kMaxInstanceChannels];
+  float *y[kMaxInstanceChannels];
+  for (int done = 0; done < n; done += kBlock) {
+    for (int k = 0; k < channels_; k++) x[k] = in + ptrdiff_t(k) * n + done, y[k] = out + ptrdiff_t(k) * n + done;
+    chunk(x, y, std::min(n - done, kBlock));
   }
 }
 
 // Without an instance there is silence.
 void Amp::run(Voice &voice, const float *in, float *out, int n) {
+  const int size = channels_ * n;
   if (!voice.instance) {
-    std::fill_n(out, n, 0.f);
+    std::fill_n(out, size, 0.f);
     return;
   }
-  for (int i = 0; i < n; i++) out[i] = in[i] * voice.in.next();
+  for (int i = 0; i < n; i++) {
+    const float gain = voice.in.next();
+    for (int at = i; at < size; at += n) out[at] = in[at] * gain;
+  }
   voice.instance->process(out, out, n);
-  for (int i = 0; i < n; i++) out[i] *= voice.out.next();
+  for (int i = 0; i < n; i++) {
+    const float gain = voice.out.next();
+    for (int at = i; at < size; at += n) out[at] *= gain;
+  }
 }
 
-void Amp::chunk(const float *in, float *out, int n) {
-  float dry[kBlock], driven[kBlock], wet[kBlock], leaving[kBlock];
-  std::copy_n(in, n, dry);
-  for (int i = 0; i < n; i++) driven[i] = dry[i] * gain_.next();
-
+void Amp::chunk(const float *const *in, float *const *out, int n) {
+  const int size = channels_ * n;
+  float *const driven = driven_.data(), *const wet = wet_.data(), *const leaving = leaving_.data();
+  for (int i = 0; i < n; i++) {
+    const float gain = gain_.next();
+    for (int k = 0; k < channels_; k++) driven[k * n + i] = in[k][i] * gain;
+  }
   if (!fade_) start_next();
   run(current_, driven, wet, n);
   if (fade_) {
@@ -134,7 +147,7 @@ void Amp::chunk(const float *in, float *out, int n) {
     for (int i = 0; i < n && fade_; i++, fade_--) {
       // A raised cosine: both models hear the same input, so their outputs are alike and amplitudes must add up to one.
       const float t = float(fade_) / float(fade_length_), share = t * t * (3 - 2 * t);
-      wet[i] += share * (leaving[i] - wet[i]);
+      for (int at = i; at < size; at += n) wet[at] += share * (leaving[at] - wet[at]);
     }
     if (!fade_) {
       done_ = old_.instance;
@@ -142,8 +155,11 @@ void Amp::chunk(const float *in, float *out, int n) {
     }
   }
   for (int i = 0; i < n; i++) {
-    const float y = wet[i] * out_.next(), b = bypass_.next();
-    out[i] = b == 1 ? dry[i] : y + b * (dry[i] - y);
+    const float gain = out_.next(), b = bypass_.next();
+    for (int k = 0; k < channels_; k++) {
+      const float dry = in[k][i], y = wet[k * n + i] * gain;
+      out[k][i] = b == 1 ? dry : y + b * (dry - y);
+    }
   }
 }
 

@@ -6,7 +6,7 @@ namespace neurig {
 
 class Amp {
  public:
-  explicit Amp(double rate);
+  explicit Amp(double rate, int channels = 1);
   ~Amp();
   Amp(const Amp &) = delete;
   // All [real time]; see neurig.h.
@@ -38,12 +38,14 @@ class Amp {
     Instance *instance = nullptr;
     Glide in{1, 1}, out{1, 1};
   };
-  void chunk(const float *in, float *out, int n);
+  void chunk(const float *const *in, float *const *out, int n);
   void start_next();
   void set_level(Voice &voice, bool at_once);
-  static void run(Voice &voice, const float *in, float *out, int n);
+  void run(Voice &voice, const float *in, float *out, int n);
 
   double rate_;
+  int channels_;
+  std::vector<float> driven_, wet_, leaving_;  // [channels][kBlock]
   float params_[6];
   Glide gain_, out_, bypass_;
   bool started_ = false;

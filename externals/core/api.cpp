@@ -23,8 +23,8 @@ struct neurig_model {
   const AmpModel *amp() const { return dynamic_cast<const AmpModel *>(model.get()); }
 };
 struct neurig_instance : Instance {
-  neurig_instance(neurig_model *handle, double rate, int quality, int delay = 0)
-      : Instance(handle->model, rate, quality, delay), handle_(neurig_model_retain(handle)) {}
+  neurig_instance(neurig_model *handle, double rate, int quality, int channels = 1, bool exact = false)
+      : Instance(handle->model, rate, quality, channels, exact), handle_(neurig_model_retain(handle)) {}
   ~neurig_instance() override { neurig_model_release(handle_); }
   neurig_model *handle_;
 };
@@ -148,9 +148,18 @@ const char *neurig_model_param_name(const neurig_model *model, int index) {
 neurig_instance *neurig_instance_new(neurig_model *model, double rate, int quality, char *error, int size) {
   return guarded(error, size, [&] { return new neurig_instance(model, rate, quality); });
 }
+neurig_instance *neurig_instance_new_channels(neurig_model *model, double rate, int quality, int channels, int exact,
+                                              char *error, int size) {
+  return guarded(error, size, [&] { return new neurig_instance(model, rate, quality, channels, exact != 0); });
+}
+int neurig_instance_channels(const neurig_instance *instance) { return instance->channels(); }
 neurig_instance *neurig_instance_new_deferred(neurig_model *model, double rate, int quality, int delay, char *error,
                                               int size) {
-  return guarded(error, size, [&] { return new neurig_instance(model, rate, quality, delay); });
+  return guarded(error, size, [&] {
+    auto instance = std::make_unique<neurig_instance>(model, rate, quality);
+    instance->defer(delay);
+    return instance.release();
+  });
 }
 int64_t neurig_instance_late(const neurig_instance *instance) { return instance->late(); }
 void neurig_instance_free(neurig_instance *instance) { delete instance; }
@@ -165,6 +174,9 @@ neurig_model *neurig_instance_model(const neurig_instance *instance) { return in
 
 neurig_amp *neurig_amp_new(double rate) {
   return guarded(nullptr, 0, [&] { return new neurig_amp(rate); });
+}
+neurig_amp *neurig_amp_new_channels(double rate, int channels) {
+  return guarded(nullptr, 0, [&] { return new neurig_amp(rate, channels); });
 }
 void neurig_amp_free(neurig_amp *amp) { delete amp; }
 neurig_instance *neurig_amp_swap(neurig_amp *amp, neurig_instance *fresh) {

@@ -32,16 +32,15 @@ namespace {
 constexpr int kSpeexQuality[] = {3, 6, 10};
 constexpr int64_t kMaxLatency = 1 << 16;
 
-Resampler resampler(double from, double to, int quality) {
+Resampler resampler(double from, double to, int quality, int channels = 1) {
   int error = 0;
-  Resampler made(speex_resampler_init(1, spx_uint32_t(std::lround(from)), spx_uint32_t(std::lround(to)), quality, &error));
+  Resampler made(speex_resampler_init(spx_uint32_t(channels), spx_uint32_t(std::lround(from)), spx_uint32_t(std::lround(to)), quality, &error));
   if (!made) throw Error("cannot convert from " + std::to_string(int(from)) + " to " + std::to_string(int(to)) + " Hz");
   speex_resampler_skip_zeros(made.get());
   return made;
 }
 
-float silent_output(const AmpModel &model, const std::vector<float> &knobs) {
-  State state(model.silent);
+float silent_output(const AmpModel &model, State state, const std::vector<float> &knobs) {
   float block[kBlock] = {};
   model.process(state, knobs.data(), block, block, kBlock);
   return block[kBlock - 1];
@@ -49,23 +48,25 @@ float silent_output(const AmpModel &model, const std::vector<float> &knobs) {
 
 }  // namespace
 
-RateConverter::RateConverter(double host, double model, int quality)
-    : up_(resampler(host, model, kSpeexQuality[quality])), down_(resampler(model, host, kSpeexQuality[quality])) {
+RateConverter::RateConverter(double host, double model, int quality, int channels)
+    : up_(resampler(host, model, kSpeexQuality[quality], channels)),
+      down_(resampler(model, host, kSpeexQuality[quality], channels)), channels_(channels),
+      rows_(size_t(channels) * kBlock), queue_(size_t(channels), std::vector<float>(4 * kBlock)) {
   // How far the output can lag behind: over one period of the two rates' ratio, fed sample by sample.
   const int64_t a = std::lround(host), b = std::lround(model), period = std::min<int64_t>(a / std::gcd(a, b), 1 << 15);
   const float zero = 0;
-  const auto nothing = [](const float *, float *, int) {};
-  queue_.assign(4 * kBlock, 0.f);
+  const std::vector<const float *> zeros(size_t(channels), &zero);
+  const auto nothing = [](float *const *, int) {};
   int64_t lag = 0;
   for (int64_t given = 1; given < period + 2 * lag + 4096; given++) {
-    push(&zero, 1, nothing);
+    push(zeros.data(), 1, nothing);
     lag = std::max(lag, given - int64_t(write_));
     if (lag > kMaxLatency) throw Error("cannot convert from " + std::to_string(a) + " to " + std::to_string(b) + " Hz: too far apart");
   }
   latency_ = int(lag);
   size_t size = 1;
   while (size < size_t(latency_) + 4 * kBlock) size *= 2;
-  queue_.assign(size, 0.f);
+  for (auto &queue : queue_) queue.assign(size, 0.f);
 }
 
 // As after silence for ever: pushes some through, for longer than the filters remember.
@@ -76,57 +77,75 @@ void RateConverter::reset(float silence) {
   }
   write_ = 0;
   const float nothing[kBlock] = {};
+  const float *rows[kMaxInstanceChannels];
+  std::fill_n(rows, channels_, nothing);
   size_t pushed = 0;
   for (; pushed < size_t(3 * latency_); pushed += kBlock)
-    push(nothing, kBlock, [silence](const float *, float *out, int n) { std::fill_n(out, n, silence); });
+    push(rows, kBlock, [this, silence](float *const *x, int n) {
+      for (int k = 0; k < channels_; k++) std::fill_n(x[k], n, silence);
+    });
   read_ = pushed - size_t(latency_);
 }
 
-// Pushes n host samples through; whatever comes out is appended to the queue.
-template <class Run> void RateConverter::push(const float *in, int n, Run run) {
-  const size_t mask = queue_.size() - 1;
-  while (n > 0) {
-    float slow[kBlock], fast[kBlock];
-    spx_uint32_t used = spx_uint32_t(n), made = kBlock;
-    speex_resampler_process_float(up_.get(), 0, in, &used, slow, &made);
-    in += used, n -= int(used);
-    run(slow, slow, int(made));
-    spx_uint32_t at = 0;
-    while (at < made) {
-      spx_uint32_t left = made - at, got = kBlock;
-      speex_resampler_process_float(down_.get(), 0, slow + at, &left, fast, &got);
-      at += left;
-      for (spx_uint32_t i = 0; i < got; i++) queue_[write_++ & mask] = fast[i];
+// Pushes n host samples through; whatever comes out is appended to the queue. The channels keep step.
+template <class Run> void RateConverter::push(const float *const *in, int n, Run run) {
+  const size_t mask = queue_[0].size() - 1;
+  float *slow[kMaxInstanceChannels], fast[kBlock];
+  for (int k = 0; k < channels_; k++) slow[k] = &rows_[size_t(k) * kBlock];
+  for (int given = 0; given < n;) {
+    spx_uint32_t used = 0, made = 0;
+    for (int k = 0; k < channels_; k++) {
+      used = spx_uint32_t(n - given), made = kBlock;
+      speex_resampler_process_float(up_.get(), spx_uint32_t(k), in[k] + given, &used, slow[k], &made);
+    }
+    given += int(used);
+    run(slow, int(made));
+    for (spx_uint32_t at = 0; at < made;) {
+      spx_uint32_t left = 0, got = 0;
+      for (int k = 0; k < channels_; k++) {
+        left = made - at, got = kBlock;
+        speex_resampler_process_float(down_.get(), spx_uint32_t(k), slow[k] + at, &left, fast, &got);
+        for (spx_uint32_t i = 0; i < got; i++) queue_[size_t(k)][(write_ + i) & mask] = fast[i];
+      }
+      at += left, write_ += got;
       if (!left && !got) break;
     }
     if (!used && !made) break;
   }
 }
 
-template <class Run> void RateConverter::process(const float *in, float *out, int n, Run run) {
-  const size_t mask = queue_.size() - 1;
+template <class Run> void RateConverter::process(const float *const *in, float *const *out, int n, Run run) {
+  const size_t mask = queue_[0].size() - 1;
   push(in, n, run);
-  for (int i = 0; i < n; i++) out[i] = queue_[read_++ & mask];
+  for (int k = 0; k < channels_; k++)
+    for (int i = 0; i < n; i++) out[k][i] = queue_[size_t(k)][(read_ + size_t(i)) & mask];
+  read_ += size_t(n);
 }
 
-Instance::Instance(std::shared_ptr<const Model> model, double rate, int quality, int delay) {
+Instance::Instance(std::shared_ptr<const Model> model, double rate, int quality, int channels, bool exact)
+    : channels_(channels), exact_(exact) {
   auto amp = std::dynamic_pointer_cast<const AmpModel>(model);
   if (!amp) throw Error("this model is a predictor, not an amp");
   if (!(rate >= 1000 && rate <= 1e6)) throw Error("a sample rate of " + std::to_string(rate) + " Hz is out of range (1000 to 1000000)");
   if (quality < 0 || quality > 2) throw Error("the quality must be 0, 1 or 2");
+  if (channels < 1 || channels > kMaxInstanceChannels)
+    throw Error(std::to_string(channels) + " channels are out of range (1 to " + std::to_string(kMaxInstanceChannels) + ")");
   for (const Param &p : amp->params) knobs_.push_back(p.preset);
   levels_ = amp->levels;
   if (amp->rate > 0 && std::lround(rate) != std::lround(amp->rate)) {
     if (auto other = amp->at_rate(rate)) amp = other;
-    else converter_ = std::make_unique<RateConverter>(rate, amp->rate, quality);
+    else converter_ = std::make_unique<RateConverter>(rate, amp->rate, quality, channels);
   }
   for (const AmpModel::Size &size : amp->slimmer) add_size(size.below, size.model, rate);
   add_size(HUGE_VAL, amp, rate);
   fade_length_ = std::max(1, int(0.02 * (amp->rate > 0 ? amp->rate : rate)));
+  coming_rows_.resize(size_t(channels) * kBlock);
   begin();
-  if (delay)
-    deferred_ = std::make_unique<Deferred>(
-        delay, [this](const float *in, float *out, int n) { compute(in, out, n); }, [this] { begin(); });
+}
+
+void Instance::defer(int delay) {
+  deferred_ = std::make_unique<Deferred>(
+      delay, [this](const float *in, float *out, int n) { compute(in, out, n); }, [this] { begin(); });
 }
 
 void Instance::add_size(double below, std::shared_ptr<const AmpModel> model, double host_rate) {
@@ -134,7 +153,10 @@ void Instance::add_size(double below, std::shared_ptr<const AmpModel> model, dou
   const auto memory = model->info.find("receptive_field");
   const bool known = memory != model->info.end() && memory->is_number();
   const int listens = int(known ? std::min(memory->get<double>(), most) : most);
-  sizes_.push_back({below, model, State(model->silent), silent_output(*model, knobs_), listens});
+  State silent = exact_ ? model->silent_exactly() : model->silent;
+  const float silence = silent_output(*model, silent, knobs_);
+  std::vector<State> states(size_t(channels_), silent);
+  sizes_.push_back({below, std::move(model), std::move(silent), std::move(states), silence, listens});
 }
 
 void Instance::process(const float *in, float *out, int n) {
@@ -144,35 +166,50 @@ void Instance::process(const float *in, float *out, int n) {
 
 void Instance::compute(const float *in, float *out, int n) {
   const FlushToZero flush;
-  const auto work = [this](const float *x, float *y, int count) { run(x, y, count); };
-  while (n > 0) {
-    const int count = std::min(n, kBlock);
-    if (converter_) converter_->process(in, out, count, work);
-    else run(in, out, count);
-    in += count, out += count, n -= count;
+  const float *x[kMaxInstanceChannels];
+  float *y[kMaxInstanceChannels];
+  for (int done = 0; done < n; done += kBlock) {
+    for (int k = 0; k < channels_; k++) x[k] = in + ptrdiff_t(k) * n + done, y[k] = out + ptrdiff_t(k) * n + done;
+    const int count = std::min(n - done, kBlock);
+    if (converter_) converter_->process(x, y, count, [this](Channels rows, int made) { run(rows, rows, made); });
+    else run(x, y, count);
+  }
+}
+
+void Instance::run_size(Size &size, const float *const *in, Channels out, int n) {
+  for (int first = 0; first < channels_; first += kTogether) {
+    State *states[kTogether];
+    const int count = std::min(channels_ - first, kTogether);
+    for (int k = 0; k < count; k++) states[k] = &size.states[size_t(first + k)];
+    size.model->together(states, count, knobs_.data(), in + first, out + first, n);
   }
 }
 
 // At the model's rate. A size that is to be heard listens in first: what it makes of a signal that seems to begin in
 // the middle of a note would be heard as a click.
-void Instance::run(const float *in, float *out, int n) {
+void Instance::run(const float *const *in, Channels out, int n) {
   started_ = true;
   if (!fade_ && size_for(slim_) != coming_) {
     coming_ = size_for(slim_);
     listen_ = sizes_[coming_].listens;
-    if (coming_ != current_) sizes_[coming_].state.copy(sizes_[coming_].model->silent);
+    if (coming_ != current_) restart(sizes_[coming_]);
   }
-  float coming[kBlock];
-  if (coming_ != current_) sizes_[coming_].model->process(sizes_[coming_].state, knobs_.data(), in, coming, n);
-  sizes_[current_].model->process(sizes_[current_].state, knobs_.data(), in, out, n);
-  if (coming_ == current_) return;
+  if (coming_ == current_) return run_size(sizes_[current_], in, out, n);
+  float *coming[kMaxInstanceChannels];
+  for (int k = 0; k < channels_; k++) coming[k] = &coming_rows_[size_t(k) * kBlock];
+  run_size(sizes_[coming_], in, coming, n);
+  run_size(sizes_[current_], in, out, n);
   for (int i = std::min(n, listen_); i < n; i++) {
     fade_ = std::min(fade_ + 1, fade_length_);
-    const float t = float(fade_length_ - fade_) / float(fade_length_);
-    out[i] = coming[i] + t * t * (3 - 2 * t) * (out[i] - coming[i]);
+    const float t = float(fade_length_ - fade_) / float(fade_length_), share = t * t * (3 - 2 * t);
+    for (int k = 0; k < channels_; k++) out[k][i] = coming[k][i] + share * (out[k][i] - coming[k][i]);
   }
   listen_ -= std::min(n, listen_);
   if (fade_ == fade_length_) current_ = coming_, fade_ = 0;
+}
+
+void Instance::restart(Size &size) {
+  for (State &state : size.states) state.copy(size.silent);
 }
 
 void Instance::reset() {
@@ -184,7 +221,7 @@ void Instance::begin() {
   started_ = false;
   fade_ = 0;
   current_ = coming_ = size_for(slim_);
-  sizes_[current_].state.copy(sizes_[current_].model->silent);
+  restart(sizes_[current_]);
   if (converter_) converter_->reset(sizes_[current_].silence);
 }
 

@@ -27,24 +27,29 @@ using Resampler = std::unique_ptr<SpeexResamplerState, DestroyResampler>;
 // never empty, whose length is the latency.
 class RateConverter {
  public:
-  RateConverter(double host, double model, int quality);  // to be reset before it is used
+  RateConverter(double host, double model, int quality, int channels);  // to be reset before it is used
   int latency() const { return latency_; }
   void reset(float silence);  // [real time] `silence`: what the model gives for silence
-  // [real time] `run(in, out, n)` processes n ≤ kBlock samples at the model's rate
-  template <class Run> void process(const float *in, float *out, int n, Run run);
+  // [real time] `run(x, n)` processes n ≤ kBlock samples of each channel, in place, at the model's rate
+  template <class Run> void process(const float *const *in, float *const *out, int n, Run run);
 
  private:
   Resampler up_, down_;
   int latency_ = 0;
-  std::vector<float> queue_;  // ring of finished samples
+  int channels_;
+  std::vector<float> rows_;                // kBlock samples of each channel, at the model's rate
+  std::vector<std::vector<float>> queue_;  // per channel a ring of finished samples
   size_t read_ = 0, write_ = 0;
-  template <class Run> void push(const float *in, int n, Run run);
+  template <class Run> void push(const float *const *in, int n, Run run);
 };
+
+constexpr int kMaxInstanceChannels = 64;
 
 class Instance {
  public:
-  // `delay`: samples by which it computes later, on a thread of its own; 0: at once
-  Instance(std::shared_ptr<const Model> model, double rate, int quality, int delay = 0);
+  Instance(std::shared_ptr<const Model> model, double rate, int quality, int channels = 1, bool exact = false);
+  // Computes `delay` samples later, on a thread of its own; one channel.
+  void defer(int delay);
   virtual ~Instance() = default;
   // All [real time]; see neurig.h.
   void process(const float *in, float *out, int n);
@@ -56,18 +61,24 @@ class Instance {
   void set_slim(float size);
   float slim() const { return slim_; }
   const Levels &levels() const { return levels_; }
+  int channels() const { return channels_; }
 
  private:
+  using Channels = float *const *;  // a row for each channel
   // The model, or its version for this rate, in each of its sizes, slimmest first.
   struct Size {
     double below;
     std::shared_ptr<const AmpModel> model;
-    State state;
-    float silence;  // what it gives for silence
+    State silent;
+    std::vector<State> states;  // of each channel
+    float silence;              // what it gives for silence
     int listens;  // samples that it hears before it is heard: as many as it remembers, within limits
   };
   std::vector<Size> sizes_;
   Levels levels_;
+  int channels_;
+  bool exact_;
+  std::vector<float> coming_rows_;  // kBlock samples of each channel
   size_t current_ = 0, coming_ = 0;  // what is heard, and what is about to take its place
   float slim_ = 1;
   bool started_ = false;
@@ -79,7 +90,9 @@ class Instance {
   void add_size(double below, std::shared_ptr<const AmpModel> model, double host_rate);
   void compute(const float *in, float *out, int n);
   void begin();
-  void run(const float *in, float *out, int n);
+  void run(const float *const *in, Channels out, int n);
+  void run_size(Size &size, const float *const *in, Channels out, int n);
+  void restart(Size &size);
   std::unique_ptr<Deferred> deferred_;  // last: its thread ends before all else goes
 };
 

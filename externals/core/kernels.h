@@ -62,6 +62,12 @@ struct Gates {
   }
 };
 
+constexpr int kTogether = 8;        // channels that a recurrent layer computes at a time, at most
+constexpr int kTogetherUnits = 64;  // up to so many units that pays
+
+using Together = void (*)(const Gates &gates, const float *w, const float *bias, int channels, float *const *states,
+                          const float *const *in, ptrdiff_t in_stride, float *const *out, ptrdiff_t out_stride, int frames);
+
 struct Kernels {
   const char *name;
   int lanes;  // floats in a vector
@@ -88,6 +94,8 @@ struct Kernels {
                float *out, ptrdiff_t out_stride, int frames);
   void (*gru)(const Gates &gates, const float *w, const float *bias, float *state, const float *in, ptrdiff_t in_stride,
               float *out, ptrdiff_t out_stride, int frames);
+  // The same for several channels, which is quicker; may write up to kPad floats after a row's last frame.
+  Together lstms, grus;
 };
 
 const Kernels &kernels();

@@ -378,6 +378,6 @@ static void multiply_spectra(float *y_re, float *y_im, const float *a_re, const 
 
 extern const Kernels table;
 const Kernels table = {ISA_NAME, VL, wavenet_layer, LAYER_TILE, affine, activate, multiply, add, fir, multiply_spectra,
-                       recurrent<LstmCell>, recurrent<GruCell>};
+                       recurrent<LstmCell>, recurrent<GruCell>, together<LstmCell>, together<GruCell>};
 
 #undef INLINE

@@ -1,4 +1,6 @@
 // NAM's LSTM: layers of LSTM under one linear output.
+#include <algorithm>
+
 #include "net.h"
 #include "recurrent.h"
 
@@ -48,13 +50,21 @@ class Lstm : public Net {
   }
 
   void process(State &state, const float *in, Row out, int n) const override {
-    for (size_t l = 0; l < layers_.size(); l++) {
-      float *const hidden = state.data.data() + hidden_[l % 2];
-      layers_[l].run(state, in, kRow, hidden, kRow, n);
-      in = hidden;
+    State *const states[] = {&state};
+    together(states, 1, &in, &out, n);
+  }
+  void together(State *const *states, int channels, const float *const *in, const Row *out, int n) const override {
+    Row hidden[kTogether];
+    for (size_t l = 0; l < layers_.size(); l++, in = hidden) {
+      const float *before[kTogether];
+      std::copy_n(in, channels, before);
+      for (int k = 0; k < channels; k++) hidden[k] = states[k]->data.data() + hidden_[l % 2];
+      layers_[l].run(states, channels, before, kRow, hidden, kRow, n);
     }
-    const Source last{in, kRow, layers_[0].units()};
-    kernels().affine(out, kRow, 1, head_.data(), &head_bias_, nullptr, 0, &last, 1, n);
+    for (int k = 0; k < channels; k++) {
+      const Source last{hidden[k], kRow, layers_[0].units()};
+      kernels().affine(out[k], kRow, 1, head_.data(), &head_bias_, nullptr, 0, &last, 1, n);
+    }
   }
 
  private:

@@ -67,6 +67,7 @@ class Floats {
 struct State {
   Floats data;
   std::vector<int> heads;
+  bool exact = false;  // recurrent layers compute in double precision
   // [real time] both of the same model
   void copy(const State &other) {
     data.copy(other.data);
@@ -118,8 +119,15 @@ class AmpModel : public Model {
   // The work for a sample: multiply-adds as they are computed, with the zeros between groups, and kLayerCost for each
   // layer. Matrices are no larger than that.
   int64_t cost = 1;
+  // The same for streams that compute exactly.
+  virtual State silent_exactly() const { return silent; }
   // [real time] n ≤ kBlock frames; in and out may be the same memory. `knobs`: one value per param.
   virtual void process(State &state, const float *knobs, const float *in, float *out, int n) const = 0;
+  // [real time] The same samples for several channels, at most kTogether.
+  virtual void together(State *const *states, int channels, const float *knobs, const float *const *in,
+                        float *const *out, int n) const {
+    for (int k = 0; k < channels; k++) process(*states[k], knobs, in[k], out[k], n);
+  }
   // This model made for another rate, where that is better than converting the signal; else nothing.
   virtual std::shared_ptr<const AmpModel> at_rate(double) const { return nullptr; }
   // Slimmer versions of this model, from the slimmest up: each serves sizes (0..1) below `below`, this one the rest.
@@ -134,6 +142,8 @@ class AmpModel : public Model {
   // Fills in `silent` from a fresh state by `samples` of silence; by fewer where they would take seconds, which a model
   // that is one of several sizes must share.
   void prewarm(State fresh, int64_t samples, int sizes = 1);
+  // The state after so many samples of silence, as far as these take no more than `work`.
+  State warmed(State fresh, int64_t samples, int64_t work) const;
 };
 
 constexpr int64_t kLayerCost = 500;

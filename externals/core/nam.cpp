@@ -14,28 +14,47 @@ class NetAmp : public AmpModel {
     rate = model_rate;
     cost = net_->cost;
     for (int i = 1; i < net_->inputs; i++) params.push_back({"input " + std::to_string(i + 1)});
-    Layout layout;
-    in_ = layout.rows(net_->inputs), out_ = layout.rows(net_->outputs);
-    net_->lay_out(layout);
-    State fresh = layout.zeros();
-    net_->start(fresh);
+    in_ = layout_.rows(net_->inputs), out_ = layout_.rows(net_->outputs);
+    net_->lay_out(layout_);
     info["macs"] = net_->macs;
     info["receptive_field"] = nullptr;  // where it remembers for ever
     if (net_->memory >= 0) info["receptive_field"] = net_->memory + 1;
     // A recurrent network takes half a second, as NAM's own engine does.
-    prewarm(std::move(fresh), net_->memory >= 0 ? net_->memory + 1 : int64_t(rate / 2), sizes);
+    prewarm(fresh(false), net_->memory >= 0 ? net_->memory + 1 : int64_t(rate / 2), sizes);
+  }
+
+  State silent_exactly() const override {
+    return net_->memory >= 0 ? silent : warmed(fresh(true), int64_t(rate / 2), int64_t(5e8));
   }
 
   void process(State &state, const float *knobs, const float *in, float *out, int n) const override {
-    float *const rows = state.data.data() + in_, *const result = state.data.data() + out_;
-    std::copy_n(in, n, rows);
-    for (int i = 1; i < net_->inputs; i++) std::fill_n(rows + ptrdiff_t(i) * kRow, n, knobs[i - 1]);
-    net_->process(state, rows, result, n);
-    std::copy_n(result, n, out);
+    State *const states[] = {&state};
+    together(states, 1, knobs, &in, &out, n);
+  }
+  void together(State *const *states, int channels, const float *knobs, const float *const *in, float *const *out,
+                int n) const override {
+    const float *rows[kTogether];
+    float *results[kTogether];
+    for (int k = 0; k < channels; k++) {
+      float *const row = states[k]->data.data() + in_;
+      std::copy_n(in[k], n, row);
+      for (int i = 1; i < net_->inputs; i++) std::fill_n(row + ptrdiff_t(i) * kRow, n, knobs[i - 1]);
+      rows[k] = row, results[k] = states[k]->data.data() + out_;
+    }
+    net_->together(states, channels, rows, results, n);
+    for (int k = 0; k < channels; k++) std::copy_n(results[k], n, out[k]);
   }
 
  private:
+  State fresh(bool exact) const {
+    State state = layout_.zeros();
+    state.exact = exact;
+    net_->start(state);
+    return state;
+  }
+
   std::unique_ptr<Net> net_;
+  Layout layout_;
   int64_t in_ = 0, out_ = 0;
 };
 

@@ -78,6 +78,10 @@ class Net {
   virtual void start(State &) const {}
   // [real time] `in` and `out` are rows; they may be the same
   virtual void process(State &state, const float *in, Row out, int n) const = 0;
+  // [real time] The same for several channels, at most kTogether.
+  virtual void together(State *const *states, int channels, const float *const *in, const Row *out, int n) const {
+    for (int k = 0; k < channels; k++) process(*states[k], in[k], out[k], n);
+  }
 };
 
 // Readers of NAM's networks. A slimmable WaveNet is given with its channels in each layer array (all where empty).

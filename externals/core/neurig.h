@@ -3,7 +3,7 @@
  * Two kinds of neural network run behind it: amps, which turn a signal into that of an amplifier, a pedal or a cabinet,
  * and MDRNN gesture predictors. A file becomes an immutable, shared Model; every stream has an object of its own:
  *
- *   neurig_instance   one channel through one model, at the host's sample rate
+ *   neurig_instance   one or several channels through one model, at the host's sample rate
  *   neurig_amp        what a host puts into its signal path: an instance with gains, bypass, and a crossfade when the
  *                     instance is replaced
  *   neurig_predictor  one performance of an MDRNN
@@ -86,7 +86,7 @@ const char *neurig_model_param_name(const neurig_model *model, int index);
 /* How many sizes a slimmable model has, from a cheap one to the best; 1 for all other models. */
 int neurig_model_sizes(const neurig_model *model);
 
-/* ---- Instance: one channel through one model ------------------------------------------------------------------ */
+/* ---- Instance: one or several channels through one model ------------------------------------------------------- */
 
 /* `rate`: the host's sample rate in Hz. Where it is not the model's, the signal is converted to the model's rate and
  * back, which costs latency. `quality` of that conversion: 0 (shortest latency), 1 (usual), 2 (best).
@@ -100,7 +100,14 @@ neurig_instance *neurig_instance_new_deferred(neurig_model *model, double rate, 
 /* [real time] Samples of a deferred instance that were not ready in time; 0 for others. */
 int64_t neurig_instance_late(const neurig_instance *instance);
 void neurig_instance_free(neurig_instance *instance);
-/* [real time] n samples, any n ≥ 0; `in` and `out` may be the same memory. */
+/* 1 to 64 channels, each as an instance of its own would play it, to the last bit: those of an LSTM or GRU take less time
+ * together. Knobs and size are the same for all. `exact`: 1 computes an LSTM or GRU in double precision, some twenty times
+ * as slow (ESR below 1e-12; without it, below 1e-10); all else is exact anyway. */
+neurig_instance *neurig_instance_new_channels(neurig_model *model, double rate, int quality, int channels, int exact,
+                                              char *error, int size);
+int neurig_instance_channels(const neurig_instance *instance); /* [real time] */
+/* [real time] n samples of each channel, any n ≥ 0, the channels one after the other: [channels][n]; `in` and `out` may be
+ * the same memory. */
 void neurig_instance_process(neurig_instance *instance, const float *in, float *out, int n);
 /* [real time] Back to the prewarmed state. */
 void neurig_instance_reset(neurig_instance *instance);
@@ -134,12 +141,14 @@ enum {
   NEURIG_LEVEL_CALIBRATED  /* its input at the analog level that the modelled device had; its output likewise */
 };
 
-/* `rate`: Hz. Without an instance an amp gives silence (with bypass: its input). */
+/* `rate`: Hz. Without an instance an amp gives silence (with bypass: its input). One channel; or several, 1 to 64. */
 neurig_amp *neurig_amp_new(double rate);
+neurig_amp *neurig_amp_new_channels(double rate, int channels);
 /* Frees the amp and the instances it holds. */
 void neurig_amp_free(neurig_amp *amp);
 /* [real time] Puts `fresh` (or NULL, to unload) in place of the instance that sounds and crossfades; takes ownership.
- * Returns an instance that is no longer heard, to be freed elsewhere, or NULL. */
+ * Returns an instance that is no longer heard, to be freed elsewhere, or NULL. One of more or fewer channels than the
+ * amp's is not put in, but returned. */
 neurig_instance *neurig_amp_swap(neurig_amp *amp, neurig_instance *fresh);
 /* [real time] The replaced instance, once its crossfade has ended; else NULL. To be freed elsewhere. */
 neurig_instance *neurig_amp_collect(neurig_amp *amp);
@@ -150,7 +159,7 @@ void neurig_amp_set(neurig_amp *amp, int param, float value);
 float neurig_amp_get(const neurig_amp *amp, int param);
 /* [real time] The level (NEURIG_LEVEL_…) that is in effect for the instance that sounds, after falling back. */
 int neurig_amp_level(const neurig_amp *amp);
-/* [real time] n samples, any n ≥ 0; `in` and `out` may be the same memory. */
+/* [real time] n samples of each channel, any n ≥ 0, as for neurig_instance_process. */
 void neurig_amp_process(neurig_amp *amp, const float *in, float *out, int n);
 /* [real time] Clears the instance's state (neurig_instance_reset). */
 void neurig_amp_reset(neurig_amp *amp);
@@ -262,13 +271,14 @@ int neurig_session_advance(neurig_session *session, double now, double *time, do
 
 /* ---- Measuring ------------------------------------------------------------------------------------------------- */
 
-/* What processes n samples of one channel: neurig_instance_process, or another engine's function of this kind. */
+/* What processes n samples (of each channel): neurig_instance_process, or another engine's function of this kind. */
 typedef void (*neurig_process)(void *handle, const float *in, float *out, int n);
-/* Runs `channels` handles, one after the other for each block, over the same `frames` samples in whole blocks of
- * `block` (≤ frames; what is left over is not processed). `out` takes the last channel's output. seconds[0] is the
+/* Runs `count` handles, one after the other for each block, over the same `frames` samples in whole blocks of `block`
+ * (≤ frames; what is left over is not processed). Each handle takes `channels` channels: `in` has so many rows for each
+ * block, [frames / block][channels][block], and so has `out`, which takes the last handle's output. seconds[0] is the
  * CPU time that this thread took, seconds[1] the time that passed; `block_seconds`, unless NULL, takes the time that
  * passed in each block (reading the clock adds some 20 ns to it). */
-void neurig_measure(neurig_process process, void *const *handles, int channels, const float *in, float *out,
+void neurig_measure(neurig_process process, void *const *handles, int count, int channels, const float *in, float *out,
                     int64_t frames, int block, double *seconds, float *block_seconds);
 /* Multiply-adds of floats per second that one core can do at most, as measured in about a millisecond. */
 double neurig_peak(void);

@@ -74,16 +74,20 @@ void check_cost(int64_t cost) {
     throw Error("the model takes more than " + std::to_string(kMaxCost >> 20) + " million multiplications for each sample");
 }
 
-void AmpModel::prewarm(State fresh, int64_t samples, int sizes) {
+State AmpModel::warmed(State state, int64_t samples, int64_t work) const {
   const FlushToZero flush;
-  samples = std::min(samples, int64_t(2e9) / cost / sizes);
   float nothing[kBlock] = {}, out[kBlock];
   std::vector<float> knobs;
   for (const Param &p : params) knobs.push_back(p.preset);
-  for (; samples > 0; samples -= kBlock) process(fresh, knobs.data(), nothing, out, kBlock);
-  for (size_t i = 0; i < fresh.data.size(); i++)
-    if (!std::isfinite(fresh.data[i])) throw Error("its weights give no finite output, even for silence");
-  silent = std::move(fresh);
+  for (samples = std::min(samples, work / cost); samples > 0; samples -= kBlock)
+    process(state, knobs.data(), nothing, out, kBlock);
+  return state;
+}
+
+void AmpModel::prewarm(State fresh, int64_t samples, int sizes) {
+  silent = warmed(std::move(fresh), samples, int64_t(2e9) / sizes);
+  for (size_t i = 0; i < silent.data.size(); i++)
+    if (!std::isfinite(silent.data[i])) throw Error("its weights give no finite output, even for silence");
 }
 
 // As NAM's trainer writes them.

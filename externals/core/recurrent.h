@@ -13,6 +13,7 @@ enum class Cell { lstm, gru };
 
 class RecurrentLayer {
  public:
+  static constexpr double kLog2e = 1.4426950408889634;
   RecurrentLayer(Cell cell, int inputs, int units)
       : cell_(cell), gates_{inputs, units, cell == Cell::lstm ? 4 : 3, kernels().lanes}, weights_(gates_.size()),
         bias_(gates_.bias_size()) {}
@@ -23,23 +24,26 @@ class RecurrentLayer {
   // A weight of an input's row or, after the inputs, of h's.
   void set_weight(int row, int gate, int unit, float value) {
     const int slot = cell_ == Cell::gru && gate == 2 && row >= inputs() ? 3 : gate;
-    weights_[gates_.place(row, slot, unit)] = value * scale(slot);
+    weights_[gates_.place(row, slot, unit)] = float(value * scale(slot));
   }
-  void set_bias(int gate, int unit, float value) { bias_[gates_.bias_place(gate, unit)] = value * scale(gate); }
-  void lay_out(Layout &layout) { state_ = layout.take(2 * gates_.padded()); }
-  void set_state(State &state, int unit, float h, float c) const {
-    float *const at = state.data.data() + state_ + unit;
-    at[0] = h, at[gates_.padded()] = 2 * c;
-  }
+  void set_bias(int gate, int unit, float value) { bias_[gates_.bias_place(gate, unit)] = float(value * scale(gate)); }
+  // h, then c; of a stream that computes exactly, as doubles
+  void lay_out(Layout &layout) { state_ = layout.take(4 * gates_.padded()); }
+  void set_state(State &state, int unit, float h, float c) const;
   // [real time] From planar rows to planar rows, which may not overlap.
-  void run(State &state, const float *in, ptrdiff_t in_stride, float *out, ptrdiff_t out_stride, int frames) const {
-    const auto step = cell_ == Cell::lstm ? kernels().lstm : kernels().gru;
-    step(gates_, weights_.data(), bias_.data(), state.data.data() + state_, in, in_stride, out, out_stride, frames);
-  }
+  void run(State &state, const float *in, ptrdiff_t in_stride, float *out, ptrdiff_t out_stride, int frames) const;
+  // [real time] The same for several channels, at most kTogether. May write up to kPad floats after a row's last frame.
+  void run(State *const *states, int channels, const float *const *in, ptrdiff_t in_stride, float *const *out,
+           ptrdiff_t out_stride, int frames) const;
 
  private:
-  // What the kernels want halved: all that goes into a sigmoid, and what a GRU's r multiplies.
-  float scale(int slot) const { return slot == 2 ? 1.f : 0.5f; }
+  void run_exactly(double *state, const float *in, ptrdiff_t in_stride, float *out, ptrdiff_t out_stride, int frames) const;
+  float *place(State &state) const { return state.data.data() + state_; }
+  // What turns a gate's sum into the exponent that the kernels want: a sigmoid is 1/(1 + 2^(-x·log₂e)), a tanh twice
+  // that of 2x, less 1.
+  double scale(int slot) const {
+    return slot == 2 || (cell_ == Cell::gru && slot == 3) ? -2 * kLog2e : -kLog2e;
+  }
 
   Cell cell_;
   Gates gates_;

@@ -61,7 +61,14 @@ class Recurrent : public Layer {
   }
   Rows input(State &state) const override { return {state.data.data() + rows_, kRow}; }
   void run(State &state, Rows in, Rows out, int n) const override {
-    layer_.run(state, in.x, in.stride, out.x, out.stride, n);
+    State *const states[] = {&state};
+    together(states, 1, &in, &out, n);
+  }
+  void together(State *const *states, int channels, const Rows *in, const Rows *out, int n) const override {
+    const float *x[kTogether];
+    float *y[kTogether];
+    for (int k = 0; k < channels; k++) x[k] = in[k].x, y[k] = out[k].x;
+    layer_.run(states, channels, x, in[0].stride, y, out[0].stride, n);
   }
 
  private:
@@ -162,14 +169,23 @@ void Sequential::finish() {
   info["macs"] = macs_;
   info["weights"] = weights_;
   if (channels_ > 1) warn("it has " + std::to_string(channels_) + " outputs; the first is heard");
-  // Half a second for what remembers for ever; less for a huge model, so that loading ends.
-  const int64_t samples = receptive_field_ + (recurrent_ ? int64_t(rate / 2) : 0);
-  prewarm(zeros(), samples);
+  prewarm(zeros(), silence());
   for (size_t k = 0; k < params.size(); k++) silent.data[size_t(knobs_) + k] = -1;
 }
 
-State Sequential::zeros() const {
+// Half a second for what remembers for ever.
+int64_t Sequential::silence() const { return receptive_field_ + (recurrent_ ? int64_t(rate / 2) : 0); }
+
+State Sequential::silent_exactly() const {
+  if (!recurrent_) return silent;
+  State state = warmed(zeros(true), silence(), int64_t(5e8));
+  for (size_t k = 0; k < params.size(); k++) state.data[size_t(knobs_) + k] = -1;
+  return state;
+}
+
+State Sequential::zeros(bool exact) const {
   State state = layout_.zeros();
+  state.exact = exact;
   for (size_t k = 0; k < params.size(); k++) state.data[size_t(knobs_) + k] = -1;  // unset
   return state;
 }
@@ -182,44 +198,56 @@ Rows Sequential::first(State &state) const {
   return layers_.empty() ? Rows{state.data.data() + last_, kRow} : layers_[0]->input(state);
 }
 
-// [real time] From what is in the first layer's input to the output's rows.
-Rows Sequential::run(State &state, Rows in, int n) const {
+void Sequential::run(State *const *states, int channels, Rows *rows, int n) const {
   for (size_t l = 0; l < layers_.size(); l++) {
-    for (const Pointwise &op : between_[l]) op.run(in, widths_[l], n);
-    const bool last = l + 1 == layers_.size();
-    const Rows out = last ? Rows{state.data.data() + last_, kRow} : layers_[l + 1]->input(state);
-    layers_[l]->run(state, in, out, n);
-    in = out;
+    Rows out[kTogether];
+    for (int k = 0; k < channels; k++) {
+      for (const Pointwise &op : between_[l]) op.run(rows[k], widths_[l], n);
+      const bool last = l + 1 == layers_.size();
+      out[k] = last ? Rows{states[k]->data.data() + last_, kRow} : layers_[l + 1]->input(*states[k]);
+    }
+    layers_[l]->together(states, channels, rows, out, n);
+    std::copy_n(out, channels, rows);
   }
-  for (const Pointwise &op : between_.back()) op.run(in, channels_, n);
-  return in;
+  for (int k = 0; k < channels; k++)
+    for (const Pointwise &op : between_.back()) op.run(rows[k], channels_, n);
 }
 
 void Sequential::process(State &state, const float *knobs, const float *in, float *out, int n) const {
-  float dry[kBlock];
-  for (int i = 0; i < n; i++) dry[i] = in_gain * in[i];
-  const Rows rows = first(state);
-  std::copy_n(dry, n, rows.x);
-  for (size_t k = 0; k < params.size(); k++) {
-    float &now = state.data[size_t(knobs_) + k], *row = rows.x + ptrdiff_t(k + 1) * rows.stride;
-    if (now < 0) now = knobs[k];  // nothing has been heard yet
-    for (int i = 0; i < n; i++) row[i] = now += std::clamp(knobs[k] - now, -knob_step_, knob_step_);
+  State *const states[] = {&state};
+  together(states, 1, knobs, &in, &out, n);
+}
+
+void Sequential::together(State *const *states, int channels, const float *knobs, const float *const *in,
+                          float *const *out, int n) const {
+  float dry[kTogether][kBlock];
+  Rows rows[kTogether];
+  for (int c = 0; c < channels; c++) {
+    for (int i = 0; i < n; i++) dry[c][i] = in_gain * in[c][i];
+    rows[c] = first(*states[c]);
+    std::copy_n(dry[c], n, rows[c].x);
+    for (size_t k = 0; k < params.size(); k++) {
+      float &now = states[c]->data[size_t(knobs_) + k], *row = rows[c].x + ptrdiff_t(k + 1) * rows[c].stride;
+      if (now < 0) now = knobs[k];  // nothing has been heard yet
+      for (int i = 0; i < n; i++) row[i] = now += std::clamp(knobs[k] - now, -knob_step_, knob_step_);
+    }
   }
-  const float *wet = run(state, rows, n).x;
-  for (int i = 0; i < n; i++) out[i] = out_gain * (skip ? wet[i] + dry[i] : wet[i]);
+  run(states, channels, rows, n);
+  for (int c = 0; c < channels; c++)
+    for (int i = 0; i < n; i++) out[c][i] = out_gain * (skip ? rows[c].x[i] + dry[c][i] : rows[c].x[i]);
 }
 
 std::vector<float> Sequential::response(const std::vector<float> &input) const {
   const FlushToZero flush;
-  State state = zeros();
+  State state = zeros(), *const states[] = {&state};
   std::vector<float> output(input.size());
   for (size_t at = 0; at < input.size(); at += kBlock) {
     const int n = int(std::min<size_t>(kBlock, input.size() - at));
-    const Rows rows = first(state);
+    Rows rows = first(state);
     std::copy_n(&input[at], n, rows.x);
     for (int k = 1; k < inputs_; k++) std::fill_n(rows.x + k * rows.stride, n, 0.f);
-    const float *wet = run(state, rows, n).x;
-    for (int i = 0; i < n; i++) output[at + size_t(i)] = wet[i] + (skip ? input[at + size_t(i)] : 0.f);
+    run(states, 1, &rows, n);
+    for (int i = 0; i < n; i++) output[at + size_t(i)] = rows.x[i] + (skip ? input[at + size_t(i)] : 0.f);
   }
   return output;
 }

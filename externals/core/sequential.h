@@ -7,7 +7,7 @@
 
 namespace neurig {
 
-constexpr int64_t kMaxInputs = 16;
+constexpr int64_t kMaxInputs = 64;
 
 // A block of planar channels.
 struct Rows {
@@ -22,6 +22,9 @@ class Layer {
   // All [real time].
   virtual Rows input(State &state) const = 0;  // for the next block
   virtual void run(State &state, Rows in, Rows out, int n) const = 0;
+  virtual void together(State *const *states, int channels, const Rows *in, const Rows *out, int n) const {
+    for (int k = 0; k < channels; k++) run(*states[k], in[k], out[k], n);
+  }
 };
 
 // What is done to each channel where it lies.
@@ -60,14 +63,19 @@ class Sequential : public AmpModel {
   void warn(const std::string &text);     // adds to info's "warning"
   int64_t macs() const { return macs_; }  // multiply-adds per sample
 
+  State silent_exactly() const override;
   void process(State &state, const float *knobs, const float *in, float *out, int n) const override;
+  void together(State *const *states, int channels, const float *knobs, const float *const *in, float *const *out,
+                int n) const override;
 
  private:
   void count(int64_t macs, int64_t biases);
   void add(std::unique_ptr<Layer> layer, int outs);
-  State zeros() const;
+  State zeros(bool exact = false) const;
+  int64_t silence() const;  // samples that it takes to forget
   Rows first(State &state) const;
-  Rows run(State &state, Rows in, int n) const;
+  // From what is in the first layer's inputs, `rows`, to the output's rows.
+  void run(State *const *states, int channels, Rows *rows, int n) const;
 
   int inputs_, channels_;
   Layout layout_;

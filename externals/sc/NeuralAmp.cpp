@@ -1,6 +1,6 @@
 /* NeuralAmp: a neural amp as a SuperCollider unit generator, for scsynth and supernova.
  *
- *   NeuralAmp.ar(in, model, gain, out, bypass, params ...)
+ *   NeuralAmp.ar(in, model, gain, out, bypass, level, dbu, slim, params ...)
  *
  * `model` is the number of a slot; the commands are neuralamp_read, neuralamp_free, neuralamp_query (see slots.h). When a
  * slot changes, all units on it crossfade; what a crossfade leaves goes to the Reaper.
@@ -10,6 +10,7 @@
 #include <semaphore.h>
 
 #include <atomic>
+#include <cmath>
 #include <thread>
 
 namespace {
@@ -67,11 +68,12 @@ struct NeuralAmp : public SlotUnit<NeuralAmp, neurig_amp, neurig_instance> {
     neurig_amp_set(amp, param, value);
   }
 
-  static constexpr int kIn = 0, kModel = 1, kGain = 2, kOut = 3, kBypass = 4, kParams = 5;  // inputs
+  // inputs
+  static constexpr int kIn = 0, kModel = 1, kGain = 2, kOut = 3, kBypass = 4, kLevel = 5, kDbu = 6, kSlim = 7, kParams = 8;
 
   neurig_amp *amp;        // nullptr until it is made
   neurig_instance *gone;  // replaced, and not heard any more
-  float last[3];          // gain, out, bypass
+  float last[6];          // of neurig_amp's settings
 
   /* For the slots */
 
@@ -115,7 +117,7 @@ struct NeuralAmp : public SlotUnit<NeuralAmp, neurig_amp, neurig_instance> {
 NeuralAmp::NeuralAmp() {
   amp = nullptr;
   gone = nullptr;
-  last[0] = last[1] = last[2] = 0;  // an amp's defaults
+  for (float &value : last) value = NAN;  // none is set yet
   // The amp may be there before this constructor returns (non-real-time synthesis), and must not hear a sample yet.
   mCalcFunc = isAudioRateIn(kIn) ? make_calc_function<NeuralAmp, &NeuralAmp::next>()
                                  : make_calc_function<NeuralAmp, &NeuralAmp::silence>();
@@ -128,8 +130,12 @@ void NeuralAmp::next(int n) {
   set(NEURIG_AMP_GAIN, in0(kGain));
   set(NEURIG_AMP_OUT, in0(kOut));
   set(NEURIG_AMP_BYPASS, in0(kBypass));
-  if (neurig_instance *instance = neurig_amp_instance(amp))
+  set(NEURIG_AMP_LEVEL, in0(kLevel));
+  set(NEURIG_AMP_DBU, in0(kDbu));
+  if (neurig_instance *instance = neurig_amp_instance(amp)) {
+    neurig_instance_set_slim(instance, in0(kSlim));
     for (int i = kParams; i < numInputs(); i++) neurig_instance_set_param(instance, i - kParams, in0(i));
+  }
   neurig_amp_process(amp, in(kIn), out(0), n);
   if (!gone) gone = neurig_amp_collect(amp);
   if (gone && reaper.take(gone)) gone = nullptr;

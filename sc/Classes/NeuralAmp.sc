@@ -1,11 +1,22 @@
 // A neural amp: the unit generator. The model it plays is a NeuralAmpModel, or the number of its slot.
 NeuralAmp : UGen {
-	*ar { |in, model, gain = 0, out = 0, bypass = 0, params = #[], mul = 1, add = 0|
+	classvar <levels = #[\raw, \normalised, \calibrated];
+
+	*ar { |in, model, gain = 0, out = 0, bypass = 0, params = #[], level = 0, dbu = 12, slim = 1, mul = 1, add = 0|
 		if(model.isString) {
 			Error("NeuralAmp: the model is a path. Read the file first: m = NeuralAmpModel.read(s, %)"
 				.format(model.quote)).throw
 		};
-		^this.multiNewList(['audio', in, model, gain, out, bypass] ++ params).madd(mul, add)
+		^this.multiNewList(['audio', in, model, gain, out, bypass, this.prLevel(level), dbu, slim] ++ params)
+			.madd(mul, add)
+	}
+
+	// the number of a level given by name
+	*prLevel { |level|
+		if(level.isKindOf(Symbol).not) { ^level };
+		^levels.indexOf(level) ?? {
+			Error("NeuralAmp: the level is %, but has to be one of %".format(level, levels.join(", "))).throw
+		}
 	}
 
 	checkInputs {

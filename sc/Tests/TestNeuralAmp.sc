@@ -7,7 +7,14 @@ TestNeuralAmp : UnitTest {
 		this.assertEquals(this.units({ NeuralAmp.ar(WhiteNoise.ar, [0, 1, 2]) }).size, 3, "three models give three");
 		units = this.units({ NeuralAmp.ar(WhiteNoise.ar, 3, 6, params: [0.25, [0.5, 0.75]]) });
 		this.assertEquals(units.collect { |unit| unit.inputs.drop(1) },
-			[[3, 6, 0, 0, 0.25, 0.5], [3, 6, 0, 0, 0.25, 0.75]], "params are inputs, and expand where they are arrays");
+			[[3, 6, 0, 0, 0, 12, 1, 0.25, 0.5], [3, 6, 0, 0, 0, 12, 1, 0.25, 0.75]],
+			"params are inputs, and expand where they are arrays");
+	}
+
+	test_level {
+		var level = { |level| this.units({ NeuralAmp.ar(WhiteNoise.ar, 3, level: level) })[0].inputs[5] };
+		this.assertEquals([\raw, \normalised, \calibrated, 2].collect(level), [0, 1, 2, 2], "a level is a name or its number");
+		this.assertException({ level.(\loud) }, Error, "another name is refused");
 	}
 
 	test_input_has_to_be_at_audio_rate {

@@ -44,12 +44,12 @@ double cpu_seconds() {
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN(), kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kOddValues[] = {0.5f, 0, 1, -1, 2, -3e38f, 3e38f, kNan, kInfinity, -kInfinity, 1e-40f};
 
-void play(neurig_model *model, double rate, int quality, int most) {
+void play(neurig_model *model, double rate, int quality, int most, int channels = 1, int exact = 0) {
   char error[200];
-  neurig_instance *instance = neurig_instance_new(model, rate, quality, error, sizeof error);
+  neurig_instance *instance = neurig_instance_new_channels(model, rate, quality, channels, exact, error, sizeof error);
   if (!instance) return must(*error, "an instance is refused without a reason");
   must(neurig_instance_latency(instance) >= 0, "the latency is negative");
-  std::vector<float> x(333);
+  std::vector<float> x(size_t(333 * channels));
   for (size_t i = 0; i < x.size(); i++) x[i] = std::sin(float(i) * 0.1f);
   size_t odd = 0;
   for (const int block : {0, 1, 7, 64, 65, 333}) {
@@ -62,7 +62,7 @@ void play(neurig_model *model, double rate, int quality, int most) {
     if (block == 65) neurig_instance_reset(instance);
     if (block == 7) x[5] = 3e38f, x[6] = kNan;
   }
-  neurig_amp *amp = neurig_amp_new(rate);
+  neurig_amp *amp = neurig_amp_new_channels(rate, channels);
   neurig_amp_swap(amp, instance);
   std::fill(x.begin(), x.end(), 0.f);
   for (const int level : {NEURIG_LEVEL_NORMALISED, NEURIG_LEVEL_CALIBRATED}) {
@@ -108,7 +108,8 @@ void read(const char *text, size_t size) {
   } else {
     const int most = int(1e8 / (info.at("macs").get<double>() + 1e5)) + 1;
     play(model, 48000, 1, most);
-    play(model, 44100, 0, most);
+    play(model, 44100, 0, most, 3);
+    play(model, 48000, 1, most / 30, 1, 1);
     if (neurig_model_rate(model) < 2000) play(model, 1e6, 2, 0);  // refused, as these rates are too far apart
   }
   neurig_model_release(model);

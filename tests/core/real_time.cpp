@@ -55,13 +55,21 @@ static bool amp(neurig_model *model, const std::string &name) {
       neurig_instance *a = neurig_instance_new(model, rate, 1, error, sizeof error);
       neurig_instance *b = neurig_instance_new(model, rate, 1, error, sizeof error);
       neurig_instance *c = neurig_instance_new(model, rate, 1, error, sizeof error), *gone[3] = {};
-      if (!a || !b || !c) return std::printf("%s: %s\n", name.c_str(), error), false;
+      constexpr int kChannels = 3;
+      neurig_instance *many = neurig_instance_new_channels(model, rate, 1, kChannels, 0, error, sizeof error);
+      neurig_instance *exact = neurig_instance_new_channels(model, rate, 1, 1, 1, error, sizeof error);
+      std::vector<float> rows(size_t(kChannels * block), 0.25f);
+      if (!a || !b || !c || !many || !exact) return std::printf("%s: %s\n", name.c_str(), error), false;
       neurig_amp *path = neurig_amp_new(rate);
       const int blocks = 1 + 6000 / block;
       good &= clean(name + " at " + std::to_string(int(rate)) + " in " + std::to_string(block), [&] {
         for (int i = 0; i < blocks; i++) neurig_instance_process(a, x.data(), x.data(), block);
         neurig_instance_set_param(a, 0, 0.3f);
         neurig_instance_reset(a);
+        for (int i = 0; i < 3; i++) neurig_instance_process(many, rows.data(), rows.data(), block);
+        neurig_instance_reset(many);
+        neurig_instance_process(exact, x.data(), x.data(), block < 400 ? block : 400);
+        neurig_instance_reset(exact);
         gone[0] = neurig_amp_swap(path, b);
         for (int i = 0; i < blocks; i++) neurig_amp_process(path, x.data(), x.data(), block);
         for (int p = 0; p <= NEURIG_AMP_DBU; p++) neurig_amp_set(path, p, 1);
@@ -74,7 +82,7 @@ static bool amp(neurig_model *model, const std::string &name) {
       });
       if (gone[2] != b) good = false, std::printf("the replaced instance was not given back\n");
       for (neurig_instance *instance : gone) neurig_instance_free(instance);
-      neurig_instance_free(a);
+      for (neurig_instance *instance : {a, many, exact}) neurig_instance_free(instance);
       neurig_amp_free(path);
     }
   return good;

@@ -206,3 +206,37 @@ def test_each_model_has_its_own_level() -> None:
         y = amp.process(ONES)
         assert y[-1] == pytest.approx(0.5 * decibels(-18 - loudness), rel=1e-5)
     assert np.all(np.diff(y) >= -1e-6) and steepest(y) < 2 / 960
+
+
+def test_channels_are_like_amps_side_by_side() -> None:
+    """Two channels through a load, a change of gain and a crossfade to another model."""
+    x = np.random.default_rng(5).normal(0, 0.3, (2, 6000)).astype(np.float32)
+    both = ffi.gc(lib.neurig_amp_new_channels(RATE, 2), lib.neurig_amp_free)
+    alone = [Amp(), Amp()]
+    y = []
+    for start, gain in ((0, 0.5), (2000, 2.0), (4000, None)):
+        fresh = ffi.NULL
+        if gain is not None:
+            fresh = lib.neurig_instance_new_channels(gain_model(gain)._handle, RATE, 1, 2, 0, ffi.NULL, 0)
+        lib.neurig_instance_free(lib.neurig_amp_swap(both, fresh))
+        lib.neurig_amp_set(both, lib.NEURIG_AMP_GAIN, start / 1000)
+        part = x[:, start : start + 2000].copy()
+        wanted = []
+        for amp, row in zip(alone, part, strict=True):
+            amp.swap(gain)
+            amp.set(lib.NEURIG_AMP_GAIN, start / 1000)
+            wanted.append(amp.process(row, 2000))
+        samples = ffi.from_buffer("float[]", part, require_writable=True)
+        lib.neurig_amp_process(both, samples, samples, 2000)
+        lib.neurig_instance_free(lib.neurig_amp_collect(both))
+        y.append(np.array_equal(part, wanted))
+    assert y == [True] * 3
+
+
+def test_an_instance_of_other_channels_is_given_back() -> None:
+    amp = Amp()
+    amp.swap(0.5)
+    stereo = lib.neurig_instance_new_channels(gain_model(2)._handle, RATE, 1, 2, 0, ffi.NULL, 0)
+    assert lib.neurig_amp_swap(amp.handle, stereo) == stereo
+    lib.neurig_instance_free(stereo)
+    assert np.array_equal(amp.process(ONES), 0.5 * ONES)

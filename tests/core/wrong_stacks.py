@@ -74,7 +74,7 @@ WRONG = {
         "in_shape must end with a whole number",
     ),
     "RTNeural: no input": (rtneural("in_shape", value=[0]), "in_shape ends with 0"),
-    "RTNeural: 17 inputs": (rtneural("in_shape", value=[17]), "in_shape ends with 17 inputs, at most 16"),
+    "RTNeural: 65 inputs": (rtneural("in_shape", value=[65]), "in_shape ends with 65 inputs, at most 64"),
     "RTNeural: no shape": (rtneural("layers", 0, "shape", value=GONE), 'layers[0] has no "shape"'),
     "RTNeural: shape of five": (
         rtneural("layers", 0, "shape", value=[1] * 5),
@@ -227,7 +227,7 @@ WRONG = {
         json.dumps(BARE | {"out.weight": [[1]]}),
         'between "out.weight" and the module before it',
     ),
-    "state_dict: 17 inputs": (json.dumps({"weight": [[0] * 17]}), "takes 17 inputs, at most 16"),
+    "state_dict: 65 inputs": (json.dumps({"weight": [[0] * 65]}), "takes 65 inputs, at most 64"),
     "state_dict: too many channels": (json.dumps({"weight": [[0]] * 1025}), "weight has 1025 channels"),
     "state_dict: an empty list": (json.dumps({"weight": []}), "weight must be lists of numbers"),
     "WaveNetVA: no channels": (wavenet("residual_channels", value=0), "residual_channels is 0"),

@@ -1,5 +1,6 @@
 """``neurig render``: real models against reference renders, and sound files of all kinds."""
 
+import json
 import os
 import resource
 import signal
@@ -252,3 +253,52 @@ def test_ending_it_early_leaves_nothing(
 def test_rendering_from_python_refuses_alike(gain_model: Path, tmp_path: Path) -> None:
     with pytest.raises(RenderError, match="none.wav: there is no such file"):
         render(neurig.load(gain_model), tmp_path / "none.wav", tmp_path / "out.wav")
+
+
+def with_levels(folder: Path, **metadata: float) -> Path:
+    file = {"version": "0.5.4", "architecture": "Linear", "config": {"receptive_field": 1, "bias": False},
+            "weights": [0.5], "sample_rate": RATE, "metadata": metadata}
+    path = folder / "levels.nam"
+    path.write_text(json.dumps(file))
+    return path
+
+
+SIX_DB_LESS = 0.5 * 10 ** (-6 / 20)
+DBU = {"input_level_dbu": 18, "output_level_dbu": 12}
+
+
+@pytest.mark.parametrize(("metadata", "arguments", "gain", "said"), [
+    ({"loudness": -12}, (), 0.5, ""),
+    ({"loudness": -12}, ("--level", "normalised"), SIX_DB_LESS, ""),
+    ({"loudness": -12}, ("--level", "calibrated"), SIX_DB_LESS, "no levels in dBu: level normalised"),
+    ({}, ("--level", "normalised"), 0.5, "no loudness: level raw"),
+    (DBU, ("--level", "calibrated"), SIX_DB_LESS, ""),
+    (DBU, ("--level", "calibrated", "--dbu", 20), SIX_DB_LESS, ""),
+    ({"input_level_dbu": 18}, ("--level", "calibrated", "--dbu", 12), SIX_DB_LESS, ""),
+])  # fmt: skip
+def test_levels(
+    command: Command, tmp_path: Path, noise: NDArray, metadata: dict[str, float], arguments: tuple, gain: float,
+    said: str,
+) -> None:
+    soundfile.write(tmp_path / "in.wav", np.stack([noise, -noise], 1), RATE, "FLOAT")
+    done = command("render", with_levels(tmp_path, **metadata), "in.wav", "out.wav", *arguments)
+    assert said in done.stderr and bool(said) == bool(done.stderr)
+    output, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
+    assert np.allclose(output, gain * np.stack([noise, -noise], 1), rtol=1e-5)
+
+
+def test_exact(command: Command, tmp_path: Path, noise: NDArray) -> None:
+    """As instances that compute exactly, and not as those that do not."""
+    model = tmp_path / "lstm.nam"
+    config = {"input_size": 1, "hidden_size": 8, "num_layers": 1}
+    weights = np.random.default_rng(0).normal(0, 0.4, 4 * 8 * 9 + 4 * 8 + 2 * 8 + 9).tolist()
+    model.write_text(json.dumps({"architecture": "LSTM", "config": config, "weights": weights, "sample_rate": RATE}))
+    channels = np.stack([noise, np.roll(noise, 50), -noise], 1)
+    soundfile.write(tmp_path / "in.wav", channels, RATE, "FLOAT")
+    for arguments, exact in (((), False), (("--exact",), True)):
+        command("render", model, "in.wav", "out.wav", *arguments)
+        output, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
+        alone = [neurig.load(model).instance(RATE, exact=exact).process(row) for row in channels.T]
+        assert np.array_equal(output.T, alone)
+        other = neurig.load(model).instance(RATE, exact=not exact).process(noise)
+        assert not np.array_equal(output[:, 0], other)

@@ -134,7 +134,7 @@ def render(
     :param server: ``"scsynth"`` or ``"supernova"``
     :param block: the server's block size in samples
     :param events: messages to perform meanwhile, at times in seconds
-    :param controls: gain, out, bypass, p0 (the first param; the model's own default where not given)
+    :param controls: gain, out, bypass, level, dbu, slim, p0 (the first param; the model's own default where not given)
     :returns: as many samples as ``x`` has, aligned with it (the latency of a rate conversion is left in)
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -144,9 +144,10 @@ def render(
         soundfile.write(sound, np.stack([x, start], 1), rate, subtype="FLOAT")
         player = UGen("PlayBuf", [0, 1, 1, 0, 0, 0], outputs=2)
         params = [name for name in controls if name.startswith("p")]
-        amp = UGen("NeuralAmp", [player, 0, "gain", "out", "bypass", *params])
+        amp = UGen("NeuralAmp", [player, 0, "gain", "out", "bypass", "level", "dbu", "slim", *params])
         output = UGen("Out", [0, amp, (player, 1)], outputs=0)
-        definition = synthdef("amp", [player, amp, output], **{"gain": 0, "out": 0, "bypass": 0} | controls)
+        presets = {"gain": 0, "out": 0, "bypass": 0, "level": 0, "dbu": 12, "slim": 1}
+        definition = synthdef("amp", [player, amp, output], **presets | controls)
         score = [
             (0, [message("/b_allocRead", 0, str(sound)), message("/d_recv", definition)]),
             (0, [message("/cmd", "neuralamp_read", 0, str(path)), message("/s_new", "amp", 1000, 0, 0)]),

@@ -147,8 +147,8 @@ def test_units_with_nothing_to_play_are_silent(server: str, a: Path) -> None:
     noise = UGen("WhiteNoise", [])
     control = UGen("LFNoise0", [500], "control")
     slots = [7, -1, 5000, float("nan"), 1e30]
-    amps = [UGen("NeuralAmp", [noise, slot, 0, 0, 0]) for slot in slots]
-    amps.append(UGen("NeuralAmp", [control, 0, 0, 0, 0]))
+    amps = [UGen("NeuralAmp", [noise, slot, 0, 0, 0, 0, 12, 1]) for slot in slots]
+    amps.append(UGen("NeuralAmp", [control, 0, 0, 0, 0, 0, 12, 1]))
     definition = synthdef("all", [noise, control, *amps, UGen("Out", [0, *amps], outputs=0)])
     score = [(0, [message("/d_recv", definition), message("/cmd", "neuralamp_read", 0, str(a))]),
              (0, [message("/s_new", "all", 1000, 0, 0)])]  # fmt: skip
@@ -160,7 +160,7 @@ def test_units_with_nothing_to_play_are_silent(server: str, a: Path) -> None:
 def test_units_of_one_model_are_independent(server: str, a: Path) -> None:
     """Eight units play one model, each with an input of its own; half of them are freed on the way."""
     impulse = UGen("Impulse", ["freq", 0])
-    amp = UGen("NeuralAmp", [impulse, 0, 0, 0, 0])
+    amp = UGen("NeuralAmp", [impulse, 0, 0, 0, 0, 0, 12, 1])
     definition = synthdef(
         "one", [impulse, amp, UGen("Out", ["bus", amp], outputs=0), UGen("Out", ["dry", impulse], outputs=0)],
         bus=0, dry=0, freq=10,
@@ -176,3 +176,27 @@ def test_units_of_one_model_are_independent(server: str, a: Path) -> None:
         alive = slice(RATE // 10) if k % 2 == 0 else slice(None)
         np.testing.assert_allclose(y[begin:, k][alive], expected[alive], rtol=0, atol=1e-6)
         assert y[RATE // 4 :, k].any() == (k % 2 == 1)
+
+
+@pytest.mark.parametrize(("level", "dbu", "gain"), [(0, 12, 0.5), (1, 12, 0.25), (2, 18, 0.5), (2, 6, 0.5)])
+def test_levels(server: str, level: int, dbu: int, gain: float, x: np.ndarray, tmp_path: Path) -> None:
+    """A wire: calibrated, its input and its output are changed by as much."""
+    about = {"loudness": -18 + 20 * np.log10(2), "input_level_dbu": 12, "output_level_dbu": 12}
+    wire = {"architecture": "Linear", "config": {"receptive_field": 1, "bias": False}, "weights": [0.5],
+            "sample_rate": RATE, "metadata": about}  # fmt: skip
+    (tmp_path / "wire.nam").write_text(json.dumps(wire))
+    y = render(tmp_path / "wire.nam", x, RATE, server, level=level, dbu=dbu)
+    np.testing.assert_allclose(y[2000:], gain * x[2000:], rtol=1e-4, atol=1e-7)
+
+
+def test_sizes(server: str, x: np.ndarray, tmp_path: Path) -> None:
+    def wire(gain: float) -> dict:
+        return {"architecture": "Linear", "config": {"receptive_field": 1, "bias": False}, "weights": [gain],
+                "sample_rate": RATE}  # fmt: skip
+
+    sizes = [{"max_value": 0.5, "model": wire(0.25)}, {"max_value": 1, "model": wire(0.75)}]
+    path = tmp_path / "sizes.nam"
+    path.write_text(json.dumps({"architecture": "SlimmableContainer", "config": {"submodels": sizes}}))
+    for slim, gain in ((1, 0.75), (0, 0.25)):
+        y = render(path, x, RATE, server, slim=slim)
+        np.testing.assert_allclose(y[2000:], gain * x[2000:], rtol=1e-5, atol=1e-7)

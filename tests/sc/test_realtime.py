@@ -100,7 +100,7 @@ def write(tmp_path: Path) -> Callable[..., str]:
 
 def define(server: Server) -> None:
     noise = UGen("WhiteNoise", [])
-    amp = UGen("NeuralAmp", [noise, "model", "gain", 0, 0])
+    amp = UGen("NeuralAmp", [noise, "model", "gain", 0, 0, 0, 12, 1])
     definition = synthdef("amp", [noise, amp, UGen("Out", [0, amp], outputs=0)], model=0, gain=-20)
     server.ask("/d_recv", definition, answer=("/done", "/d_recv"))
 

@@ -37,8 +37,13 @@ class _Knob(click.ParamType):
 @click.option("--param", "params", multiple=True, type=_Knob(), metavar="NAME_OR_INDEX=VALUE",
               help="One of the model's own knobs, 0 to 1; 0.5 where not given. May be repeated.")
 @click.option("--slim", type=click.FloatRange(0, 1), help="Size of a model that comes in several: 0 smallest, 1 full.")
+@click.option("--level", type=click.Choice(("raw", "normalised", "calibrated")), default="raw", show_default=True,
+              help="As the model was trained; every model about equally loud; or as loud as the device was.")
+@click.option("--dbu", type=click.FloatRange(-60, 60), default=12, show_default=True,
+              help="For calibrated: the level at your interface that is digital full scale, dBu.")
+@click.option("--exact", is_flag=True, help="LSTM and GRU in double precision, some twenty times as slow.")
 def render(model: str, source: str, target: str, params: tuple[tuple[str | int, float], ...],
-           slim: float | None) -> None:
+           slim: float | None, level: str, dbu: float, exact: bool) -> None:
     """Run the sound file IN through the amp MODEL and write OUT.
 
     The format follows from OUT's name: .wav and .aiff (32-bit float), .flac (24 bit). OUT is as long as IN and in time
@@ -53,12 +58,16 @@ def render(model: str, source: str, target: str, params: tuple[tuple[str | int, 
     try:
         with ExitStack() as stack:
             progress = _progress(f"{Path(model).name} → {Path(target).name}", stack) if sys.stderr.isatty() else None
-            done = render_file(loaded, source, target, dict(params), slim, progress)
+            done = render_file(loaded, source, target, dict(params), slim, progress, level=level, dbu=dbu,
+                               exact=exact)
     except RenderError as problem:
         raise click.ClickException(str(problem)) from None
-    level = f"peak {20 * math.log10(done.peak):.1f} dB" if done.peak else "silent"
+    loud = f"peak {20 * math.log10(done.peak):.1f} dB" if done.peak else "silent"
     channels = {1: "mono", 2: "stereo"}.get(done.channels, f"{done.channels} channels")
-    click.echo(f"{target}: {done.frames / done.rate:.2f} s, {done.rate} Hz, {channels}, {level}")
+    click.echo(f"{target}: {done.frames / done.rate:.2f} s, {done.rate} Hz, {channels}, {loud}")
+    if done.level != level:
+        lacks = "levels in dBu" if level == "calibrated" else "loudness"
+        click.echo(f"{model}: its file states no {lacks}: level {done.level}", err=True)
     if done.clipped:
         click.echo(f"{target}: samples beyond full scale were clipped; a .wav file keeps them", err=True)
 
@@ -86,8 +95,8 @@ def _progress(label: str, stack: ExitStack) -> Callable[[int, int], None]:
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
 @click.option("--block", "blocks", multiple=True, type=click.IntRange(1, 8192), default=(64,), show_default=True,
               help="Samples at a time. May be repeated.")
-@click.option("--channels", type=click.IntRange(1, 256), default=1, show_default=True,
-              help="Streams of the model that run side by side.")
+@click.option("--channels", type=click.IntRange(1, 64), default=1, show_default=True,
+              help="Channels of the model that run side by side: ours together, a peer's one after the other.")
 @click.option("--peer", "peers", multiple=True, metavar="LIB.so",
               help="Another engine: a library with peer_load, peer_process and peer_free. May be repeated.")
 @click.option("--input", "source", metavar="FILE", help="What is played, its first two seconds.  [default: a guitar]")
