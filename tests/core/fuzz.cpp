@@ -235,8 +235,8 @@ extern "C" size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t most);
 extern "C" size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t most, unsigned seed) {
   Random random(seed);
   if (random() % 4 == 0) return LLVMFuzzerMutate(data, size, most);
-  const std::string text = changed_parts(std::string(reinterpret_cast<char *>(data), size), random);
-  if (text.size() > most) return LLVMFuzzerMutate(data, size, most);
+  const std::string before(reinterpret_cast<char *>(data), size), text = changed_parts(before, random);
+  if (text == before || text.size() > most) return LLVMFuzzerMutate(data, size, most);
   std::memcpy(data, text.data(), text.size());
   return text.size();
 }

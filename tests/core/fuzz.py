@@ -36,6 +36,7 @@ READERS = {
     "state-dict": ("guitarml", "state-dict"),
     "gated-wavenet": ("wavenet-va",),
     "mdrnn": ("mdrnn",),
+    "sound": ("wav", "flac", "aiff"),
 }
 
 
@@ -69,13 +70,13 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def search(program: Path, reader: str, texts: dict[str, str], seconds: float) -> bool:
-    """Fuzzes one reader, from a text of each of its families on; says whether all went well."""
+def search(program: Path, reader: str, files: dict[str, bytes], seconds: float) -> bool:
+    """Fuzzes one reader, from a file of each of its families on; says whether all went well."""
     folder = FOLDER / reader
     corpus = folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
-    for family, text in texts.items():
-        (corpus / family).write_text(text)
+    for family, content in files.items():
+        (corpus / family).write_bytes(content)
     executions, coverage, start = 0, "", cpu_seconds()
     while cpu_seconds() - start < seconds:  # libFuzzer measures the time that passes, which on a busy machine is more
         left = seconds - (cpu_seconds() - start)
@@ -89,14 +90,14 @@ def search(program: Path, reader: str, texts: dict[str, str], seconds: float) ->
         if done.returncode:
             print(f"{reader}: failed after {executions} executions; see {folder}\n{done.stderr[-6000:]}", flush=True)
             return False
-    files = sum(1 for _ in corpus.iterdir())
+    kept = sum(1 for _ in corpus.iterdir())
     took = cpu_seconds() - start
-    print(f"{reader}: {executions} executions in {took:.0f} s of CPU, {coverage}, {files} files kept", flush=True)
+    print(f"{reader}: {executions} executions in {took:.0f} s of CPU, {coverage}, {kept} files kept", flush=True)
     return True
 
 
 def main() -> int:
-    families = seeds.seeds()
+    families = {name: text.encode() for name, text in seeds.seeds().items()} | seeds.sounds()
     assert set(families) == {name for names in READERS.values() for name in names}, "a family that no reader has"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("readers", nargs="*", metavar="READER", help=", ".join(READERS))

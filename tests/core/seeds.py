@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import re
 from typing import Any
 
 import numpy as np
+import soundfile
 
 import neurig
 from core import models, stacks
@@ -77,6 +79,17 @@ def checked(stack: Stack) -> dict[str, Any]:
     answer = stacks.run(stack, x, silence=0).tolist()
     return stack.file(in_skip=0, in_gain=1.5, out_gain=-3, metadata={"samplerate": "48000", "name": "x"},
                       samplerate=48000, input_batch=x.tolist(), output_batch=answer)  # fmt: skip
+
+
+@functools.cache
+def sounds() -> dict[str, bytes]:
+    """A short stereo sound file of each format, as impulse responses are."""
+    samples = np.random.default_rng(3).normal(0, 0.2, (40, 2))
+    files = {}
+    for name, subtype in (("wav", "FLOAT"), ("flac", "PCM_16"), ("aiff", "PCM_24")):
+        soundfile.write(file := io.BytesIO(), samples, 48000, subtype, format=name)
+        files[name] = file.getvalue()
+    return files
 
 
 @functools.cache

@@ -34,6 +34,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("seeds")
     for name, text in seeds.seeds().items():
         (folder / name).write_text(text)
+    for name, content in seeds.sounds().items():
+        (folder / name).write_bytes(content)
     return sorted(folder.iterdir())
 
 
