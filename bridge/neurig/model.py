@@ -205,8 +205,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     :mod:`neurig.onnx` plays.
 
     Of an impulse response's end is cut off what holds less than 1e-10 of its energy, and it is normalised: pink noise
-    from 50 Hz to 10 kHz comes out as loud as it went in. A stereo file has one knob, ``side``: 0 the left response, 1 the
-    right one, 0.5 the mean of both.
+    from 50 Hz to 10 kHz comes out as loud as it went in. A stereo file has one knob, ``side``: 0 the left response, 1
+    the right one, 0.5 the mean of both.
 
     :raises ModelError: where the file is missing or is not a model that can be run; the message is ``path: reason``
     """

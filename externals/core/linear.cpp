@@ -31,8 +31,10 @@ class Filter : public AmpModel {
   }
   void process(State &state, const float *knobs, const float *in, float *out, int n) const override {
     float made[2][kBlock];
-    for (size_t c = 0; c < convolvers_.size(); c++)
-      convolvers_[c].process(state.data.data() + places_[c], state.heads.data() + c * Convolver::kHeads, in, made[c], n);
+    for (size_t c = 0; c < convolvers_.size(); c++) {
+      int *const heads = state.heads.data() + c * Convolver::kHeads;
+      convolvers_[c].process(state.data.data() + places_[c], heads, in, made[c], n);
+    }
     if (convolvers_.size() == 1) std::copy_n(made[0], n, out);
     else for (int i = 0; i < n; i++) out[i] = made[0][i] + knobs[0] * (made[1][i] - made[0][i]);
   }
@@ -80,7 +82,8 @@ std::shared_ptr<AmpModel> impulse_response(Channels channels, double rate) {
   if (!(rate >= 1000 && rate <= 1e6)) throw Error("the impulse response's sample rate is out of range");
   for (const std::vector<float> &channel : channels)
     for (size_t i = 0; i < channel.size(); i++)
-      if (!std::isfinite(channel[i])) throw Error("sample " + std::to_string(i) + " of the impulse response is not finite");
+      if (!std::isfinite(channel[i]))
+        throw Error("sample " + std::to_string(i) + " of the impulse response is not finite");
   auto model = std::make_shared<ImpulseResponse>(std::move(channels), 0.f, rate);
   model->info["family"] = model->info["architecture"] = "IR";
   return model;

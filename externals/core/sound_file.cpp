@@ -32,7 +32,8 @@ struct Library {
     void *library = nullptr;
     for (const char *name : {preferred.load(), "libsndfile.so.1", "libsndfile.so"})
       if (!library && name) library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
-    if (!library) throw Error("reading sound files takes libsndfile, which is not on this system (in Debian, the package libsndfile1)");
+    if (!library)
+      throw Error("reading sound files takes libsndfile, which is not on this system (in Debian, the package libsndfile1)");
     find(library, "sf_open_virtual", open_virtual);
     find(library, "sf_readf_float", read);
     find(library, "sf_close", close);
@@ -110,8 +111,10 @@ std::shared_ptr<AmpModel> read_sound_file(const char *data, size_t length) {
   SNDFILE *file = library.open_virtual(&access, SFM_READ, &about, &memory);
   if (!file) throw Error(std::string("it cannot be read as a sound file: ") + library.error(nullptr));
   const std::unique_ptr<SNDFILE, decltype(library.close)> closes(file, library.close);
-  if (about.frames > kMaxFrames) throw Error("the impulse response is longer than " + std::to_string(kMaxFrames) + " samples");
-  if (about.channels < 1 || about.channels > kMaxFileChannels) throw Error("it has " + std::to_string(about.channels) + " channels");
+  if (about.frames > kMaxFrames)
+    throw Error("the impulse response is longer than " + std::to_string(kMaxFrames) + " samples");
+  if (about.channels < 1 || about.channels > kMaxFileChannels)
+    throw Error("it has " + std::to_string(about.channels) + " channels");
   std::vector<float> frames(size_t(std::max<sf_count_t>(about.frames, 0)) * size_t(about.channels));
   const sf_count_t got = library.read(file, frames.data(), std::max<sf_count_t>(about.frames, 0));
   if (got < 1) throw Error("it is a sound file without samples");

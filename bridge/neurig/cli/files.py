@@ -59,10 +59,15 @@ def _facts(about: dict[str, Any]) -> Iterator[tuple[str, str]]:
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="[OUT]", required=False)
 def convert(source: str, target: str | None) -> None:
-    """Convert the predictor IN (.mdrnn, .h5, .keras, .tflite) to OUT (.mdrnn, .h5, .keras, .onnx).
+    """Convert the model IN to OUT, whose name says the format. Without OUT a .mdrnn file is written beside IN.
 
-    OUT's name says the format. Without OUT a .mdrnn file is written beside IN and named like it. What is written as .h5
-    or .keras is for IMPSY; .onnx is for onnxruntime and everything else that runs ONNX. TensorFlow is not needed.
+    \b
+    predictors    .mdrnn .h5 .keras .tflite              to  .mdrnn .h5 .keras .onnx
+    amps of NAM   .nam                                   to  .onnx
+    checkpoints   .ckpt (AmpEmulatorModel, PedalNetRT)   to  .json
+
+    What is written as .h5 or .keras is for IMPSY, .onnx for onnxruntime and everything else that runs ONNX. Checkpoints
+    take PyTorch; TensorFlow is never needed.
     """
     from neurig import convert
 

@@ -8,6 +8,8 @@ file            read     written
 ``.keras``      yes      yes      Keras 2 and 3: IMPSY's models
 ``.tflite``     yes      no       IMPSY's converted models
 ``.onnx``       no       yes      for onnxruntime and everything else that runs ONNX
+``.nam``        yes      no       NAM's amps, to be written as ``.onnx``
+``.ckpt``       yes      no       AmpEmulatorModel's and PedalNetRT's checkpoints, to be written as ``.json``
 =============== ======== ======== ==============================================================
 
 A predictor is read into a :class:`~neurig.convert.mdrnn.Mdrnn`, and written from one. What a file is, is told by its
@@ -15,6 +17,8 @@ first bytes; only where those say nothing, by its name. Each format has a module
 """
 
 import os
+import zipfile
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -25,12 +29,13 @@ from neurig import ModelError
 if TYPE_CHECKING:
     from neurig.convert.mdrnn import Mdrnn
 
-_READERS = {"mdrnn": ".mdrnn", "keras": ".h5 .hdf5 .keras", "tflite": ".tflite"}
+_READERS = {"mdrnn": ".mdrnn", "keras": ".h5 .hdf5 .keras", "tflite": ".tflite", "checkpoint": ".ckpt"}
 _WRITERS = {".mdrnn": "mdrnn", ".h5": "keras", ".keras": "keras", ".onnx": "onnx"}
 
 
 def format_of(path: str | os.PathLike[str]) -> str | None:
-    """Which module a file is for: ``"keras"``, ``"tflite"`` or ``"onnx"``; ``None`` for what the core reads itself."""
+    """Which module a file is for: ``"keras"``, ``"tflite"``, ``"onnx"`` or ``"checkpoint"``; ``None`` for what the core
+    reads itself."""
     path = Path(path)
     try:
         with open(path, "rb") as file:
@@ -38,7 +43,7 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
     except OSError:
         start = b""  # who reads it says why that is not possible
     if start.startswith((b"\x89HDF", b"PK\x03\x04")):
-        return "keras"
+        return "checkpoint" if _is_checkpoint(path) else "keras"
     if start[4:] == b"TFL3":
         return "tflite"
     if start.startswith(b"\x08") or path.suffix.lower() == ".onnx":  # Protocol Buffers: a number in field 1
@@ -47,14 +52,23 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
     return None if named == "mdrnn" else named
 
 
+def _is_checkpoint(path: Path) -> bool:
+    """Is this one of the archives that PyTorch makes?"""
+    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        return any(name.endswith("data.pkl") for name in archive.namelist())
+    return False
+
+
 def read(path: str | os.PathLike[str]) -> "Mdrnn":
     """Reads a predictor from a file of any format.
 
     :raises ModelError: where the file is missing or holds no MDRNN; the message is ``path: reason``
     """
     reader = format_of(path) or "mdrnn"
-    if reader not in _READERS:
+    if reader == "onnx":
         raise ModelError(f"{path}: an ONNX graph can be played, but not be changed into a file of another kind")
+    if reader == "checkpoint":
+        raise ModelError(f"{path}: this is a checkpoint of PyTorch: `neurig convert` makes a .json file of it that plays")
     return import_module(f"neurig.convert.{reader}").read(Path(path))
 
 
@@ -93,6 +107,12 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> C
     from neurig.model import load, parse
 
     source, target = Path(source), Path(target)
+    if format_of(source) == "checkpoint":
+        if target.suffix.lower() != ".json":
+            raise ModelError(f"{target}: the amp of a checkpoint is written as .json")
+        from neurig.convert import checkpoint
+
+        return Conversion(checkpoint.write(source, target))
     if format_of(source) is None and (model := load(source)).is_amp:
         if target.suffix.lower() != ".onnx":
             raise ModelError(f"{target}: an amp is written as .onnx")

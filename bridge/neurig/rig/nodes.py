@@ -122,8 +122,8 @@ _DECLARED = (
         Param("slim", NUMBER, 1.0, text="size of a model that comes in several; 0: the cheapest, 1: the whole"),
     )),
     NodeType("ir", "a cabinet's impulse response, without latency", (
-        Param("file", FILE, "", text="a sound file with the response, played as loud as all others; a stereo one has the"
-                                     " knob side (0: left, 1: right); without one it is silent"),
+        Param("file", FILE, "", text="a sound file with the response, played as loud as all others; a stereo one has "
+                                     "the knob side (0: left, 1: right); without one it is silent"),
         Param("mix", NUMBER, 1.0, text="0: the input, 1: the cabinet"),
         _gain(-60, 60, "level of the cabinet", "out"),
         _BYPASS,
