@@ -238,18 +238,22 @@ int neurig_session_replace(neurig_session *session, const neurig_network *networ
   }
 }
 int neurig_session_dimension(const neurig_session *session) { return session->dimension(); }
-int neurig_session_set_mode(neurig_session *session, int mode, double now) { return session->set_mode(mode, now) ? 0 : -1; }
+int neurig_session_set_mode(neurig_session *session, int mode, double now) {
+  return session->set_mode(mode, now) ? 0 : -1;
+}
 int neurig_session_mode(const neurig_session *session) { return session->mode(); }
 void neurig_session_run(neurig_session *session, int on, double now) { session->run(on != 0, now); }
 int neurig_session_running(const neurig_session *session) { return session->running(); }
-int neurig_session_set(neurig_session *session, int setting, double value) { return session->set(setting, value) ? 0 : -1; }
+int neurig_session_set(neurig_session *session, int setting, double value) {
+  return session->set(setting, value) ? 0 : -1;
+}
 double neurig_session_get(const neurig_session *session, int setting) {
   return setting < 0 || setting >= NEURIG_SESSION_SETTINGS ? 0 : session->get(setting);
 }
 void neurig_session_seed(neurig_session *session, uint64_t seed) { session->seed(seed); }
 void neurig_session_reset(neurig_session *session, double now) { session->reset(now); }
-int neurig_session_input(neurig_session *session, const double *values, int count, double now, double *frame, char *error,
-                         int size) {
+int neurig_session_input(neurig_session *session, const double *values, int count, double now, double *frame,
+                         char *error, int size) {
   return session->input(values, count, now, frame, error, size);
 }
 double neurig_session_due(const neurig_session *session) { return session->due(); }

@@ -216,10 +216,10 @@ enum {
   NEURIG_SESSION_TIMESCALE, /* stretches the network's time steps, 2 is half as fast; from 0, default 1 */
   NEURIG_SESSION_PITEMP,    /* pi_temp of neurig_predictor_predict; above 0, default 1 */
   NEURIG_SESSION_SIGMATEMP, /* sigma_temp; from 0, default 0.01 */
-  NEURIG_SESSION_MIX,       /* 0..1, default 1: the values heard are (1 - mix)·player + mix·network. The player's are those
-                             * that are answered (polyphony, filter), or where the hands are now (callresponse, battle);
-                             * before the first of them the network is heard alone. The network goes on from what it
-                             * played, not from the mix. */
+  NEURIG_SESSION_MIX,       /* 0..1, default 1: the values heard are (1 - mix)·player + mix·network. The player's are
+                             * those that are answered (polyphony, filter), or where the hands are now (callresponse,
+                             * battle); before the first of them the network is heard alone. The network goes on from
+                             * what it played, not from the mix. */
   NEURIG_SESSION_SETTINGS
 };
 
@@ -257,16 +257,16 @@ double neurig_session_get(const neurig_session *session, int setting);
 void neurig_session_seed(neurig_session *session, uint64_t seed);
 /* [real time] The network forgets what was played, and what it was about to play. */
 void neurig_session_reset(neurig_session *session, double now);
-/* [real time] A frame of the player's: x1 … x(dimension-1), each 0..1. `frame` (unless NULL) takes it with its time step,
- * as the network got it. -1: the count is wrong or a value is out of range, and nothing has changed. -2: the network has
- * failed, as in advance. */
-int neurig_session_input(neurig_session *session, const double *values, int count, double now, double *frame, char *error,
-                         int size);
+/* [real time] A frame of the player's: x1 … x(dimension-1), each 0..1. `frame` (unless NULL) takes it with its time
+ * step, as the network got it. -1: the count is wrong or a value is out of range, and nothing has changed. -2: the
+ * network has failed, as in advance. */
+int neurig_session_input(neurig_session *session, const double *values, int count, double now, double *frame,
+                         char *error, int size);
 /* [real time] When advance has something to do next; infinite: not before something else happens. */
 double neurig_session_due(const neurig_session *session);
-/* [real time] The next frame that is due by `now`. 1: `time` takes when it was due, `frame` the dt that the network gave
- * (not scaled) and the values to be heard. 0: there is none. Negative: the network has failed, and is silent until the
- * player, or a change of mode, network or pause, asks it anew. */
+/* [real time] The next frame that is due by `now`. 1: `time` takes when it was due, `frame` the dt that the network
+ * gave (not scaled) and the values to be heard. 0: there is none. Negative, once: the network has failed, or gave a
+ * number that is not finite; it is silent until the player, or a change of mode, network or pause, asks it anew. */
 int neurig_session_advance(neurig_session *session, double now, double *time, double *frame);
 
 /* ---- Measuring ------------------------------------------------------------------------------------------------- */

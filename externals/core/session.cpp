@@ -90,7 +90,8 @@ bool Session::check(const double *values, int count, char *error, int size) cons
     return false;
   };
   if (!network_.dimension) return say("no model is loaded");
-  if (count != network_.dimension - 1) return say("this predictor takes %d values, not %d", network_.dimension - 1, count);
+  if (count != network_.dimension - 1)
+    return say("this predictor takes %d values, not %d", network_.dimension - 1, count);
   for (int i = 0; i < count; i++) {
     if (std::isnan(values[i])) return say("x%d is nan, but values go from 0 to 1", i + 1);
     if (!(values[i] >= -kTolerance && values[i] <= 1 + kTolerance))
@@ -154,8 +155,8 @@ int Session::advance(double now, double *time, double *frame) {
   }
 }
 
-// Asks the network for a frame, to be heard its time step after `start`. Counting from when the frame before was due, not
-// from when it was played, keeps the tempo.
+// Asks the network for a frame, to be heard its time step after `start`. Counting from when the frame before was due,
+// not from when it was played, keeps the tempo.
 void Session::plan(double start, double shortest) {
   const size_t dimension = size_t(network_.dimension);
   if (network_.predict(network_.handle, settings_[NEURIG_SESSION_PITEMP], settings_[NEURIG_SESSION_SIGMATEMP],

@@ -1,5 +1,5 @@
-// Who plays when: a player and a network, and the modes in which they play together. A state machine that neither sleeps
-// nor looks at a clock: it is told what happened and what time it is, and tells which frames are due.
+// Who plays when: a player and a network, and the modes in which they play together. A state machine that neither
+// sleeps nor looks at a clock: it is told what happened and what time it is, and tells which frames are due.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -13,8 +13,8 @@ class Session {
  public:
   Session(int dimension, double now);
 
-  // Allocates only where the network's frames are longer than those of all before. May throw bad_alloc; then nothing has
-  // changed.
+  // Allocates only where the network's frames are longer than those of all before. May throw bad_alloc; then nothing
+  // has changed.
   void replace(const neurig_network *network, double now);
   // All [real time]; see neurig.h.
   int dimension() const { return network_.dimension; }

@@ -85,7 +85,8 @@ void fail(void *object, const char *name, t_outlet *information, const std::stri
 }
 
 // Reads the flags at the front of an object's arguments: each is "-name number" or "-name word". `take` and `take_word`
-// are given both and say whether there is such a flag and its value is good. The atoms that follow are left in argc, argv.
+// are given both and say whether there is such a flag and its value is good. The atoms that follow are left in argc and
+// argv.
 template <class Take, class TakeWord>
 void read_flags(void *object, const char *name, int &argc, t_atom *&argv, Take take, TakeWord take_word) {
   while (argc && argv->a_type == A_SYMBOL && argv->a_w.w_symbol->s_name[0] == '-') {

@@ -2,14 +2,15 @@
 //
 //   flags      -mode m, -seed n, -threshold s, -pitemp x, -sigmatemp x, -timescale x, -mix x
 //   messages   list (a frame of the player's), load file, async 0|1, reset, seed n, run 0|1,
-//              mode manual|callresponse|polyphony|battle|useronly|filter, threshold s, pitemp x, sigmatemp x, timescale x,
-//              mix x, bang (manual: predicts the next frame), record file|folder|1|0, info, print
+//              mode manual|callresponse|polyphony|battle|useronly|filter, threshold s, pitemp x, sigmatemp x,
+//              timescale x, mix x, bang (manual: predicts the next frame), record file|folder|1|0, info, print
 //   outlets    predicted list x1 …; its dt in milliseconds, which comes first; information: loaded path | error path
-//              reason; after loaded, and on info: arch name, dimension n, units n, layers n, mixtures n, mode m, run 0|1;
-//              recording path, recorded path
+//              reason; after loaded, and on info: arch name, dimension n, units n, layers n, mixtures n, mode m,
+//              run 0|1; recording path, recorded path
 //
-// In mode manual a bang asks for each frame; in the others the object plays by itself, each frame when it is due. A frame
-// is given as x1 … (the object takes the time since the last one), in mode manual also whole: dt x1 … with dt in seconds.
+// In mode manual a bang asks for each frame; in the others the object plays by itself, each frame when it is due. A
+// frame is given as x1 … (the object takes the time since the last one), in mode manual also whole: dt x1 …, dt in
+// seconds.
 #include "loading.h"
 #include "recording.h"
 
@@ -169,7 +170,8 @@ void begin_recording(Mdrnn *x, int dimension) {
 void record(Mdrnn *x, t_symbol *, int argc, t_atom *argv) {
   Player &player = *x->player;
   std::string path = text(argc, argv);
-  if (path.empty()) return pd_error(x, "mdrnn: record: needs a file or a folder, 1 for the patch's folder, or 0 to end");
+  if (path.empty())
+    return pd_error(x, "mdrnn: record: needs a file or a folder, 1 for the patch's folder, or 0 to end");
   finish(x);
   if (path == "0") return;
   const char *home = getenv("HOME");
@@ -299,12 +301,14 @@ void predict(Mdrnn *x) {
   if (!player.predictor) return pd_error(x, "mdrnn: no model is loaded");
   if (!player.manual)
     return pd_error(x, "mdrnn: bang: in mode %s frames come by themselves, in mode manual on a bang", mode_of(player));
-  const neurig_session *const session = player.session.get();
+  const auto setting = [&player](int number) {
+    return static_cast<float>(neurig_session_get(player.session.get(), number));
+  };
   float predicted[kMaxDimension];
   double frame[kMaxDimension];
-  neurig_predictor_predict(player.predictor.get(), static_cast<float>(neurig_session_get(session, NEURIG_SESSION_PITEMP)),
-                           static_cast<float>(neurig_session_get(session, NEURIG_SESSION_SIGMATEMP)), predicted);
-  std::copy_n(predicted, neurig_session_dimension(session), frame);
+  neurig_predictor_predict(player.predictor.get(), setting(NEURIG_SESSION_PITEMP), setting(NEURIG_SESSION_SIGMATEMP),
+                           predicted);
+  std::copy_n(predicted, neurig_session_dimension(player.session.get()), frame);
   play(x, frame);
 }
 
@@ -337,7 +341,8 @@ void mode(Mdrnn *x, t_symbol *, int argc, t_atom *argv) {
   if (choose_mode(*x->player, name.c_str())) return;
   std::string modes = kManual;
   for (int i = 0; i < NEURIG_MODES; i++) modes += std::string(", ") + neurig_mode_name(i);
-  pd_error(x, "mdrnn: mode: there is no mode %s, but %s", name.empty() ? "without a name" : name.c_str(), modes.c_str());
+  pd_error(x, "mdrnn: mode: there is no mode %s, but %s", name.empty() ? "without a name" : name.c_str(),
+           modes.c_str());
 }
 
 void run(Mdrnn *x, t_float on) {

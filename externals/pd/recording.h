@@ -2,8 +2,8 @@
 //
 //   2026-09-26T10:00:00.500000,interface,0.4724,0.25      who played: interface (the player) or rnn (the network)
 //
-// Pd's thread only puts events into a ring; a thread of the recording's own opens the file and writes each line with one
-// call, so that a crash loses no more than what is on its way.
+// Pd's thread only puts events into a ring; a thread of the recording's own opens the file and writes each line with
+// one call, so that a crash loses no more than what is on its way.
 #pragma once
 #include <fcntl.h>
 #include <semaphore.h>

@@ -1,6 +1,7 @@
 /* MDRNN: a player and a predictor of gestures as a SuperCollider unit generator, for scsynth and supernova.
  *
- *   MDRNN.kr(model, mode, threshold, timescale, pitemp, sigmatemp, mix, run, seed, reset, trig, x1 ...) -> trig, dt, x1 ...
+ *   MDRNN.kr(model, mode, threshold, timescale, pitemp, sigmatemp, mix, run, seed, reset, trig, x1 ...)
+ *     -> trig, dt, x1 ...
  *
  * `model` is the number of a slot; the commands are mdrnn_read, mdrnn_free, mdrnn_query (see slots.h) and
  *
@@ -83,7 +84,8 @@ struct MDRNN : public SlotUnit<MDRNN, neurig_session, neurig_predictor> {
     if (voice) {
       network = neurig_predictor_network(voice);
       if (network.dimension - 1 != values()) {
-        Print("MDRNN: the model in slot %d has %d values, this unit %d: silence\n", slot, network.dimension - 1, values());
+        Print("MDRNN: the model in slot %d has %d values, this unit %d: silence\n", slot, network.dimension - 1,
+              values());
         voice = nullptr;
       }
     }
@@ -114,10 +116,15 @@ void MDRNN::configure() {
   } settings[] = {{kThreshold, NEURIG_SESSION_THRESHOLD}, {kTimescale, NEURIG_SESSION_TIMESCALE},
                   {kPitemp, NEURIG_SESSION_PITEMP},       {kSigmatemp, NEURIG_SESSION_SIGMATEMP},
                   {kMix, NEURIG_SESSION_MIX}};
-  const auto changed = [this](int input) { return in0(input) != last[input] ? (last[input] = in0(input), true) : false; };
+  const auto changed = [this](int input) {
+    const float before = last[input];
+    last[input] = in0(input);
+    return in0(input) != before;
+  };
   for (const auto &[input, setting] : settings)
     if (changed(input)) neurig_session_set(session, setting, in0(input));
-  if (changed(kSeed) && in0(kSeed) >= 0) neurig_session_seed(session, static_cast<uint64_t>(std::min(in0(kSeed), 1e18f)));
+  if (changed(kSeed) && in0(kSeed) >= 0)
+    neurig_session_seed(session, static_cast<uint64_t>(std::min(in0(kSeed), 1e18f)));
   if (changed(kMode) && in0(kMode) >= 0 && in0(kMode) < NEURIG_MODES)
     neurig_session_set_mode(session, static_cast<int>(in0(kMode)), now);
   if (changed(kRun)) neurig_session_run(session, in0(kRun) > 0, now);

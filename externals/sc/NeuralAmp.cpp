@@ -2,8 +2,8 @@
  *
  *   NeuralAmp.ar(in, model, gain, out, bypass, level, dbu, slim, params ...)
  *
- * `model` is the number of a slot; the commands are neuralamp_read, neuralamp_free, neuralamp_query (see slots.h). When a
- * slot changes, all units on it crossfade; what a crossfade leaves goes to the Reaper.
+ * `model` is the number of a slot; the commands are neuralamp_read, neuralamp_free, neuralamp_query (see slots.h). When
+ * a slot changes, all units on it crossfade; what a crossfade leaves goes to the Reaper.
  */
 #include "slots.h"
 

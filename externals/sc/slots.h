@@ -4,8 +4,8 @@
  *   /cmd <name>_free  slot                           empties a slot
  *   /cmd <name>_query slot buffer [message]          tells what is in a slot
  *
- * A slot keeps the model; every unit has a player of its own, and in it a voice: what it needs to play one model. When a
- * slot changes, all units on it get new voices. What there is to tell goes into a buffer (see Report): that is how a
+ * A slot keeps the model; every unit has a player of its own, and in it a voice: what it needs to play one model. When
+ * a slot changes, all units on it get new voices. What there is to tell goes into a buffer (see Report): that is how a
  * plugin can reach a client on another machine. `message` is performed when it is there, so that a
  * [/b_getn, buffer, 0, 512] brings it to the client. /done follows what succeeded.
  *
@@ -32,8 +32,8 @@ namespace {
 
 constexpr int kSlots = 1024;
 
-/* What is written into a client's buffer. The text is a failure's reason, or else the model's path and, a line each, what
- * the model has names for. */
+/* What is written into a client's buffer. The text is a failure's reason, or else the model's path and, a line each,
+ * what the model has names for. */
 struct Report {
   enum { kOk, kLoaded, kAbout, kUsers = kAbout + 3, kLength, kHead = 8 };  // kAbout: three numbers about the model
   float head[kHead];
@@ -67,8 +67,8 @@ struct Report {
  *   static Player *make_player(World *), void free_player(Player *)
  *   static Voice *make_voice(World *, neurig_model *, char *reason, int size), void free_voice(Voice *)
  *   static void describe(neurig_model *, Voice *, float *about, std::string &lines)      three numbers; further lines
- *   static Voice *join(World *, Player *, Voice *)       stage 2: a new unit's; gives the voice back if the player has not
- *                                                        taken it
+ *   static Voice *join(World *, Player *, Voice *)       stage 2: a new unit's; gives the voice back if the player has
+ *                                                        not taken it
  *   void attach(Player *, Voice *)                       stage 3: what join has made
  *   Voice *change(Voice *)                               stage 3: another voice, or none; gives one that is to be freed
  */
@@ -94,7 +94,7 @@ template <class Self, class Player, class Voice> struct SlotUnit : public SCUnit
     Voice *voice;
   };
 
-  /* An asynchronous command on its way through the stages: one piece of real-time memory, with its seats and its path. */
+  /* An asynchronous command on its way through the stages: one piece of real-time memory, with its seats and path. */
   struct Command {
     int slot, buffer, seats;
     Report report;
@@ -192,7 +192,8 @@ template <class Self, class Player, class Voice> struct SlotUnit : public SCUnit
   }
 
   static void perform(World *world, Command *command, AsyncStageFn stage2, AsyncStageFn stage3, AsyncStageFn stage4,
-                      void *reply = nullptr, const char *name = nullptr, int message_size = 0, void *message = nullptr) {
+                      void *reply = nullptr, const char *name = nullptr, int message_size = 0,
+                      void *message = nullptr) {
     if (DoAsynchronousCommand(world, reply, name, command, stage2, stage3, stage4, cleanup, message_size, message) != 0)
       RTFree(world, command);
   }
@@ -233,7 +234,8 @@ template <class Self, class Player, class Voice> struct SlotUnit : public SCUnit
     report.head[Report::kLoaded] = slot.model != nullptr;
     if (!slot.model) return;
     memcpy(report.head + Report::kAbout, slot.about, sizeof slot.about);
-    if (report.head[Report::kOk]) snprintf(report.text, sizeof report.text, "%s%s", slot.path.c_str(), slot.lines.c_str());
+    if (report.head[Report::kOk])
+      snprintf(report.text, sizeof report.text, "%s%s", slot.path.c_str(), slot.lines.c_str());
   }
 
   static bool read2(World *world, void *data) {

@@ -1,5 +1,5 @@
-// A predictor of gestures: the unit generator, a session of player and network. The model that it plays is an MDRNNModel,
-// or the number of its slot.
+// A predictor of gestures: the unit generator, a session of player and network. The model that it plays is an
+// MDRNNModel, or the number of its slot.
 MDRNN : MultiOutUGen {
 	classvar <modes = #[\callresponse, \polyphony, \battle, \useronly, \filter];
 

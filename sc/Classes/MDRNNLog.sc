@@ -6,7 +6,8 @@ MDRNNLog {
 
 	// path: a folder, which gets a new file, or a file, to which lines are added
 	*new { |path, dimension|
-		path = (path ?? { thisProcess.platform.recordingsDir.mkdir; thisProcess.platform.recordingsDir }).asString.standardizePath.absolutePath;
+		path = (path ?? { thisProcess.platform.recordingsDir.mkdir; thisProcess.platform.recordingsDir }).asString;
+		path = path.standardizePath.absolutePath;
 		if(File.type(path) == \directory) {
 			path = path +/+ "%-%d-mdrnn.log".format(Date.getDate.format("%Y-%m-%dT%H-%M-%S"), dimension)
 		};

@@ -72,7 +72,8 @@ TestMDRNNModel : UnitTest {
 		var model = this.read, synth, path, rows, times, lines = { File.readAllString(path).split($\n).drop(-1) };
 		this.assertException({ model.record(folder +/+ "no" +/+ "such.log") }, Error, "a folder that there is not");
 		path = model.record(folder);
-		this.assert("[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(-[0-9]{2}){2}-4d-mdrnn\\.log$".matchRegexp(path), "its name: %".format(path));
+		this.assert("[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(-[0-9]{2}){2}-4d-mdrnn\\.log$".matchRegexp(path),
+			"its name: %".format(path));
 		synth = { MDRNN.kr(model, LFNoise0.kr(20 ! 3).range(0, 1), Impulse.kr(20), \filter); Silent.ar }.play(server);
 		this.wait({ lines.value.size >= 20 }, "lines are written", 10);
 		model.stopRecording;

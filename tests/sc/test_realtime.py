@@ -1,4 +1,5 @@
-"""NeuralAmp and MDRNN in running servers, on a JACK server of the tests' own: what a client hears back, and what a crowd does."""
+"""NeuralAmp and MDRNN in running servers, on a JACK server of the tests' own: what a client hears back, and what a
+crowd does."""
 
 from __future__ import annotations
 
