@@ -6,6 +6,10 @@ model, nonsense, cables that are pulled, kill -9. What must not happen: that an 
 One ``neurig run`` after another is started, played, and ended, mostly by kill -9. Every event is numbered. Before the
 process is killed, or a cable pulled, all events but the latest are in the log; that one may be lost. In the log, the
 events of each way in have to be there, once, and in their order.
+
+JACK, too, loses MIDI where the machine is too busy for it: its log tells of cycles that failed. What
+is lost then is counted for itself. It may also stand still: so each MIDI device listens to itself, and where it hears
+nothing, or neurig's client is no longer connected, another JACK server is started.
 """
 
 from __future__ import annotations
@@ -15,18 +19,19 @@ import json
 import random
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # tests share helpers, also with a program
 
-from conftest import _free_port, _run_jack
+from conftest import JackServer, _free_port, _run_jack
 from interaction.cable import Cable
 from interaction.instrument import Instrument
 from interaction.midi_instrument import MidiInstrument
@@ -54,7 +59,7 @@ api = "jack"
 in_device = ["DEVICE"]
 out_device = ["DEVICE"]
 input."DEVICE" = [["note_velocity", 16], ["note_velocity", 16], ["control_change", 1, 7]]
-output."DEVICE" = [["note_on", 1], ["note_on", 2], ["control_change", 1, 7]]
+output."DEVICE" = [["note_on", 1], ["note_on", 2], ["control_change", 2, 9]]
 [webui]
 monitor_port = MONITOR
 command_port = COMMANDS
@@ -80,11 +85,15 @@ class Report:
     nonsense: int = 0
     commands: int = 0
     lost: int = 0
+    jack_lost: int = 0
+    stalled: int = 0
 
     def __str__(self) -> str:
         return (f"{self.events} events in {self.lives} lives, of which {self.killed} ended by kill -9; {self.dropped} "
                 f"devices dropped; {self.commands} commands, {self.nonsense} pieces of nonsense. Lost: {self.lost} "
-                "events, each in flight at a kill or a drop; all others are in the log, once and in order")
+                "events, each in flight at a kill or a drop; all others are in the log, once and in order"
+                + f". JACK: {self.jack_lost} messages lost in cycles that failed" * bool(self.jack_lost)
+                + f", {self.stalled} times it stood still" * bool(self.stalled))
 
 
 class Way:
@@ -93,13 +102,14 @@ class Way:
     :ivar tag: the x1 of its frames
     :ivar fastest: events per second
     :ivar lost: events that were in flight when something was torn off, and are not in the log
+    :ivar lost_on_the_way: events that never reached neurig
     """
 
     def __init__(self, name: str, tag: float, fastest: float) -> None:
         self.name, self.tag, self.fastest = name, tag, fastest
         self.sent: list[Sent] = []
         self.found: list[float] = []
-        self.lost = 0
+        self.lost = self.lost_on_the_way = 0
         self.probes_sent = self.probes_heard = 0
         self._checked = self._matched = 0  # of what was sent, and of what was found
 
@@ -126,6 +136,8 @@ class Way:
                 self._matched += 1
             elif sent.in_flight and (more or at_the_end):
                 self.lost += 1
+            elif more and self.transport_failed():
+                self.lost_on_the_way += 1
             else:
                 assert not more, f"{self.name}: {sent.value} is lost; {self.found[self._matched]} is in its place"
                 break
@@ -133,6 +145,10 @@ class Way:
         left = self.sent[self._checked :]
         assert left or self._matched == len(self.found), f"{self.name}: {self.found[self._matched]} came from nowhere"
         return all(sent.in_flight for sent in left)
+
+    def transport_failed(self) -> bool:
+        """Whether what carries the events says that it has failed since the device was plugged in."""
+        return False
 
     def send(self, frame: list[float]) -> None: ...
     def nonsense(self) -> None: ...
@@ -227,12 +243,16 @@ class WebWay(Way):
             self._open.close()
 
 
+class JackStands(Exception):
+    """JACK passes nothing on any more."""
+
+
 class MidiWay(Way):
     """Controller 7 moves x3, and nothing else: its events are the rows whose x1 and x2 are those of the row before."""
 
-    def __init__(self, env: dict[str, str], name: str) -> None:
+    def __init__(self, jack: JackServer, log: Path, name: str) -> None:
         super().__init__("MIDI", -1.0, 100)
-        self._env, self._name = env, name
+        self._jack, self._log, self._name = jack, log, name
         self.plug()
 
     def play(self, number: int) -> None:
@@ -250,7 +270,28 @@ class MidiWay(Way):
         self.device.unplug()
 
     def plug(self) -> None:
-        self.device = MidiInstrument(self._env, self._name)
+        self.device = MidiInstrument(self._jack.env, self._name)
+        self._jack.connect(f"{self._name}:keys", f"{self._name}-01:sound")
+        self._failures = self._failed_cycles()
+
+    def transport_failed(self) -> bool:
+        return self._failed_cycles() > self._failures
+
+    def _failed_cycles(self) -> int:
+        return self._log.read_text().count("Process error")
+
+    def excuse_jack(self) -> None:
+        """:raises JackStands: where this device does not hear itself, or neurig's client is not connected to it"""
+        before = len(self.device.messages)
+        self.probe()
+        time.sleep(1)
+        echoes = self.device.messages[before:].count(bytes((0xB0, 7, PROBE)))
+        links = subprocess.run(["jack_lsp", "-c", f"{self._name}:keys"], env=self._jack.env, capture_output=True,
+                               text=True, timeout=20).stdout
+        if not echoes or "neurig" not in links:
+            for sent in self.sent:
+                sent.in_flight = True
+            raise JackStands(f"{echoes} messages came back; the connections are {' '.join(links.split())}")
 
     def close(self) -> None:
         self.device.unplug()
@@ -259,7 +300,7 @@ class MidiWay(Way):
 class Life:
     """One process, from its start to its end."""
 
-    def __init__(self, folder: Path, jack: dict[str, str], report: Report, dice: random.Random) -> None:
+    def __init__(self, folder: Path, jack: JackServer, report: Report, dice: random.Random) -> None:
         self._report, self._dice = report, dice
         self._cable = Cable(folder)
         name = f"soak{_free_port()}"
@@ -267,31 +308,35 @@ class Life:
         config = CONFIG.replace("SERIAL", str(self._cable.path)).replace("WEB", str(web)).replace("DEVICE", name)
         for old in (folder / "logs").glob("*"):
             old.unlink()
-        midi = MidiWay(jack, name)
-        self._player = Instrument(folder, config, free_port=_free_port, env=jack)
+        midi = MidiWay(jack, folder / "jackd.log", name)
+        self._player = Instrument(folder, config, free_port=_free_port, env=jack.env)
         self._midi = midi
         self._ways = [OscWay(self._player), SerialWay(self._cable), WebWay(web), midi]
         self._tail = Tail(folder / "logs", self._ways)
-        self._until_heard(self._ways[0])  # sets all values, so that rows are whole from here on
-        for way in self._ways[1:]:
-            self._until_heard(way)
         report.lives += 1
+        self.jack_stands = ""
 
     def live(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         deeds: list[Callable[[], None]] = [self._gesture] * 6 + [self._command] * 3 + [self._rest, self._speak_nonsense,
                                                                                       self._drop_a_device]
-        while time.monotonic() < end:
-            self._dice.choice(deeds)()
-            for way in self._ways:
-                way.drain()
-            self._tail.read()
+        try:
+            for way in self._ways:  # the first sets all values, so that rows are whole from here on
+                self._until_heard(way)
+            while time.monotonic() < end:
+                self._dice.choice(deeds)()
+                for way in self._ways:
+                    way.drain()
+                self._tail.read()
+        except JackStands as problem:
+            self._report.stalled += 1
+            self.jack_stands = str(problem)
 
     def end(self) -> None:
         """By kill -9, or as it should be."""
-        if self._dice.random() < 0.7:
-            way = self._dice.choice(self._ways)
-            self._gesture()
+        if self.jack_stands or self._dice.random() < 0.7:
+            way = self._dice.choice(self._ways[:3])
+            self._gesture(way)
             self._wait_for_all()
             self._play(way)
             self._player.process.kill()
@@ -311,6 +356,7 @@ class Life:
         for way in self._ways:
             assert way.is_complete(at_the_end=True), f"{way.name}: {way.sent[-1].value} is lost"
             self._report.lost += way.lost
+            self._report.jack_lost += way.lost_on_the_way
 
     def abandon(self) -> None:
         """Something is wrong: leaves nothing running."""
@@ -325,8 +371,8 @@ class Life:
         self._report.events += 1
         way.play(self._report.events % EVENTS)
 
-    def _gesture(self) -> None:
-        way = self._dice.choice(self._ways)
+    def _gesture(self, way: Way | None = None) -> None:
+        way = way or self._dice.choice(self._ways)
         rate = self._dice.uniform(20, way.fastest)
         began = time.monotonic()
         for number in range(min(self._dice.randrange(1, 300), int(rate))):
@@ -370,6 +416,8 @@ class Life:
         end = time.monotonic() + PATIENCE
         while way.probes_heard == before:
             if time.monotonic() > end:
+                if way is self._midi:
+                    self._midi.excuse_jack()
                 raise AssertionError(f"{way.name} is not heard:\n{self._player.stop()}")
             way.probe()
             way.drain()
@@ -384,6 +432,8 @@ class Life:
         end = time.monotonic() + PATIENCE
         while not condition():
             if time.monotonic() > end:
+                if all(way.is_complete() for way in self._ways[:3]):
+                    self._midi.excuse_jack()
                 state = f"exit status {self._player.process.poll()}, " + ", ".join(map(str, self._ways))
                 raise AssertionError(f"waited in vain for {what}: {state}\n{self._player.stop(signal.SIGKILL)}")
             time.sleep(0.002)
@@ -427,11 +477,10 @@ class Tail:
         self._before = row
 
 
-def soak(folder: Path, seconds: float, seed: int, jack: dict[str, str], life: tuple[float, float],
+def soak(folder: Path, seconds: float, seed: int, life: tuple[float, float],
          say: Callable[[str], Any] = lambda text: None) -> Report:
     """Plays for so long.
 
-    :param jack: environment for the clients of a JACK server
     :param life: seconds, from and to, of one process
     :raises AssertionError: where something was lost, or went wrong in another way
     """
@@ -442,25 +491,29 @@ def soak(folder: Path, seconds: float, seed: int, jack: dict[str, str], life: tu
     random.seed(seed)
     report = Report()
     end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        jack = _run_jack(folder, 48000, 512, "--sync")
+        try:
+            _until_jack_stands(folder, end, next(jack), report, dice, life, say)
+        finally:
+            jack.close()
+    return report
+
+
+def _until_jack_stands(folder: Path, end: float, jack: JackServer, report: Report, dice: random.Random,
+                       life: tuple[float, float], say: Callable[[str], Any]) -> None:
     while (left := end - time.monotonic()) > 0:
         one = Life(folder, jack, report, dice)
         try:
             one.live(min(left, dice.uniform(*life)))
+            one.end()
         except BaseException:
             one.abandon()
             raise
-        one.end()
         say(f"{time.strftime('%H:%M:%S')} {report}")
-    return report
-
-
-@contextmanager
-def _jack(folder: Path) -> Iterator[dict[str, str]]:
-    running = _run_jack(folder, 48000, 512, "--sync")
-    try:
-        yield next(running).env
-    finally:
-        running.close()
+        if one.jack_stands:
+            say(f"JACK stands still: {one.jack_stands}")
+            return
 
 
 def main() -> None:
@@ -469,11 +522,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
     print(f"seed {options.seed}, {options.minutes:g} minutes", flush=True)
-    with tempfile.TemporaryDirectory() as name, _jack(Path(name)) as env:
-        def say(text: str) -> None:
-            print(text, flush=True)
 
-        print(soak(Path(name), 60 * options.minutes, options.seed, env, (5, 40), say))
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    with tempfile.TemporaryDirectory() as name:
+        print(soak(Path(name), 60 * options.minutes, options.seed, (5, 40), say))
 
 
 if __name__ == "__main__":
