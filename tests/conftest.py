@@ -170,7 +170,8 @@ def _run_jack(folder: Path, rate: int, block: int, *options: str) -> Iterator[Ja
         "JACK_NO_AUDIO_RESERVATION": "1",
     }
     log = folder / "jackd.log"
-    command = ["jackd", "--no-realtime", *options, "--name", name, "-d", "dummy", "--rate", str(rate), "--period", str(block)]
+    command = ["jackd", "--no-realtime", *options, "--name", name,
+               "-d", "dummy", "--rate", str(rate), "--period", str(block)]
     with log.open("wb") as output:
         server = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:

@@ -9,21 +9,24 @@ import time
 from typing import IO, Any
 
 PROGRAM = """
-import os, sys, time
+import os, select, sys, time
 import rtmidi
 
-def received(event, _):
-    os.write(1, f"{time.monotonic():.6f} {bytes(event[0]).hex()}\\n".encode())
-
 source, sink = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, sys.argv[1]), rtmidi.MidiIn(rtmidi.API_UNIX_JACK, sys.argv[1])
-sink.set_callback(received)
 source.open_virtual_port("keys")
 sink.open_virtual_port("sound")
 os.write(1, b"ready\\n")
-for line in sys.stdin:
-    source.send_message(bytes.fromhex(line))
-sink.cancel_callback()
-time.sleep(0.01)
+rest = b""
+while True:
+    if select.select([0], [], [], 0.001)[0]:
+        data = os.read(0, 65536)
+        if not data:
+            break
+        *lines, rest = (rest + data).split(b"\\n")
+        for line in lines:
+            source.send_message(bytes.fromhex(line.decode()))
+    while event := sink.get_message():
+        os.write(1, f"{time.monotonic():.6f} {bytes(event[0]).hex()}\\n".encode())
 for port in source, sink:
     port.delete()
 os._exit(0)

@@ -14,7 +14,8 @@ CONFORMANCE = "impsy/conformance"
 
 
 def expected_updates(case: dict[str, Any]) -> list[list[tuple[int, float]]]:
-    return [[(index, pytest.approx(value, abs=1e-9)) for index, value in expected or []] for expected in case["expected"]]
+    return [[(index, pytest.approx(value, abs=1e-9)) for index, value in expected or []]
+            for expected in case["expected"]]
 
 
 def test_midi_conformance(data: Path) -> None:
@@ -99,7 +100,8 @@ class TestOutput:
         table = [["note_on", 1], ["note_velocity", 1], ["control_change", 5, 7], ["control_change", 5, 8, 10, 100],
                  ["pitch_bend", 16]]
         frame = [0.25, 0.5, 0.75, 0.3, 0.6]
-        heard = dict(update for message in Voices(parse(table, 6)).play(frame) for update in updates(message, parse(table, 6)))
+        entries = parse(table, 6)
+        heard = dict(update for message in Voices(entries).play(frame) for update in updates(message, entries))
         assert [heard[index] for index in range(5)] == pytest.approx(frame, abs=0.5 / 90)
 
 
@@ -133,4 +135,4 @@ def test_broken_messages_change_nothing() -> None:
 
 
 def test_the_default_mapping_is_controllers() -> None:
-    assert mapping.default(4) == parse([["control_change", 1, 1], ["control_change", 1, 2], ["control_change", 1, 3]], 4)
+    assert mapping.default(4) == parse([["control_change", 1, number] for number in (1, 2, 3)], 4)

@@ -108,7 +108,7 @@ def with_player(act: Callable[[Player], Coroutine[Any, Any, None]], **table: Any
     loop.run(main())
 
 
-def devices(inputs: dict[str, Any] = {}, outputs: dict[str, Any] = {}, **further: Any) -> dict[str, Any]:
+def devices(inputs: dict[str, Any], outputs: dict[str, Any], **further: Any) -> dict[str, Any]:
     return {"in_device": list(inputs), "input": inputs, "out_device": list(outputs), "output": outputs} | further
 
 
@@ -185,7 +185,7 @@ class TestPlaying:
             await until(lambda: len(player.heard) == 4000, "4000 messages")
             assert [update[0][1] for update in player.heard] == [number % 128 / 127 for number in range(4000)]
 
-        with_player(act, **devices({"Keyboard": KEYS}))
+        with_player(act, **devices({"Keyboard": KEYS}, {}))
 
     def test_the_way_from_the_driver_takes_well_under_a_millisecond(self, plug: Callable[..., MidiInstrument]) -> None:
         """What JACK needs itself, up to a block, is not counted."""
@@ -207,7 +207,7 @@ class TestPlaying:
                 await until(lambda: len(player.heard) > number, "a message")  # noqa: B023
             delays.extend(after - before for before, after in zip(arrivals, player.times, strict=True))
 
-        with_player(act, **devices({"Keyboard": KEYS}))
+        with_player(act, **devices({"Keyboard": KEYS}, {}))
         assert 0 < sorted(delays)[50] < 0.001
 
 
@@ -331,6 +331,20 @@ class TestHotPlug:
             assert longest < 0.1
         finally:
             doomed_jack.kill()
+            instrument.unplug()
+
+    def test_a_jack_that_hung_is_taken_up_again(self, doomed_jack: DoomedJack) -> None:
+        instrument = MidiInstrument(doomed_jack.server.env, "Instrument")
+        doomed_jack.signal(signal.SIGSTOP)
+
+        async def act(player: Player) -> None:
+            await until(lambda: player.complain.counts["process"], "the end of the device process", 20)
+            doomed_jack.signal(signal.SIGCONT)
+            await until(lambda: instrument.send(0xB0, 7, 127) and player.heard, "a message", 30)
+
+        try:
+            with_player(act, **devices({"Instrument": KEYS}, {}, api="jack"))
+        finally:
             instrument.unplug()
 
     def test_a_killed_device_process_is_started_anew(self, doomed_jack: DoomedJack) -> None:
@@ -476,14 +490,16 @@ def test_ports_are_listed(plug: Callable[..., MidiInstrument]) -> None:
 
 @pytest.mark.parametrize(("table", "reason"), [
     ({"in_device": 3}, "in_device: "),
-    (devices({"A": [["note_on", 99]]}), 'input."A": entry 1'),
-    ({"in_device": ["A"], "input": {"B": []}}, 'input."A": is missing; in_device has "A", but there are mappings for: "B"'),
+    (devices({"A": [["note_on", 99]]}, {}), 'input."A": entry 1'),
+    ({"in_device": ["A"], "input": {"B": []}},
+     'input."A": is missing; in_device has "A", but there are mappings for: "B"'),
     ({"out_device": ["A"], "output": {"A": [["note_on", 1]] * 4}}, 'output."A": 4 entries'),
     (devices({"A": []}, {}, thru_matrix={"A": ["B"]}), 'thru_matrix."A": "B" is not in out_device'),
     (devices({}, {"B": []}, thru_matrix={"A": ["B"]}), 'thru_matrix."A": "A" is not in in_device'),
     ({"thru_matrix": ["A"]}, "thru_matrix: "), ({"api": "oss"}, "api: is one of auto, alsa, jack"),
     ({"virtual": 1}, "virtual: "), ({"feedback_protection": "yes"}, "feedback_protection: "),
-    ({"feedback_threshold": -1}, "feedback_threshold: "), ({"in_devices": ["A"]}, "in_devices: there is no such setting"),
+    ({"feedback_threshold": -1}, "feedback_threshold: "),
+    ({"in_devices": ["A"]}, "in_devices: there is no such setting"),
 ])
 def test_wrong_settings_are_refused_with_the_reason(table: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError) as problem:

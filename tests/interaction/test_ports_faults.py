@@ -1,4 +1,4 @@
-"""Faults that systems of this kind have had at their ports, each shown to be absent; and small instruments that play."""
+"""Faults that systems of this kind have had at their ports, each shown to be absent; and a small instrument plays."""
 
 import os
 import re
@@ -154,7 +154,8 @@ class TestNotesEnd:
         wait_until(lambda: not synth.sounding, "silence")
 
     def test_over_a_serial_line(self, instrument: Start, cable: Cable, wait_until: Wait) -> None:
-        player = instrument(CONFIG + f'[serialmidi]\nport = "{cable.path}"\noutput = [["note_on", 1], ["note_on", 2]]\n')
+        player = instrument(CONFIG + f'[serialmidi]\nport = "{cable.path}"\n'
+                                     'output = [["note_on", 1], ["note_on", 2]]\n')
         said = bytearray()
 
         def sounding() -> set[tuple[int, int]]:

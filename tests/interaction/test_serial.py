@@ -40,8 +40,8 @@ class Heard(list[list[tuple[int, float]]]):
         self.append(list(update))
 
 
-def with_text(cable: Cable, act: Callable[[SerialPort, Heard, Complaints], Coroutine[Any, Any, None]], dimension: int = 4,
-              **table: Any) -> None:
+def with_text(cable: Cable, act: Callable[[SerialPort, Heard, Complaints], Coroutine[Any, Any, None]],
+              dimension: int = 4, **table: Any) -> None:
     async def main() -> None:
         heard, complain = Heard(), Complaints("serial")
         port = SerialPort(SerialSettings.from_table({"port": str(cable.path)} | table, dimension), heard, complain)
@@ -129,7 +129,7 @@ class TestText:
                 cable.send("".join(f"{number / 4000:.6f},0.5,0.5\n" for number in range(start, start + 40)))
                 await asyncio.sleep(0.002)
             await until(lambda: len(heard) == 4000, "4000 frames")
-            assert [frame[0][1] for frame in heard] == [pytest.approx(number / 4000, abs=1e-6) for number in range(4000)]
+            assert [frame[0][1] for frame in heard] == pytest.approx([number / 4000 for number in range(4000)], abs=1e-6)
 
         with_text(cable, act)
 
@@ -323,13 +323,14 @@ def test_text_and_midi_share_a_line(cable: Cable) -> None:
         complain = Complaints("serial")
         path = str(cable.path)
         one = SerialPort(SerialSettings.from_table({"port": path}, 3), text, complain)
-        two = SerialMidiPort(SerialMidiSettings.from_table({"port": path, "input": [["note_on", 1]]}, 3), notes, complain)
+        midi = SerialMidiSettings.from_table({"port": path, "input": [["note_on", 1]]}, 3)
+        two = SerialMidiPort(midi, notes, complain)
         await one.open()
         await two.open()
         await until(lambda: is_open(one), "the line")
         assert one._line is two._line and one._line is not None
         assert one._line._serial is not None and one._line._serial.baudrate == 31250
-        cable.send(b"0.25,0" + bytes([0x90, 60, 100]) + b".5\n" + bytes([0xF0]) + b"0.1,0.2\n" + bytes([0xF7]) + b"1,1\n")
+        cable.send(b"0.25,0\x90\x3c\x64.5\n\xf00.1,0.2\n\xf71,1\n")  # a note within a line, text within exclusive
         await until(lambda: len(text) == 2 and notes, "all of it")
         assert text == [[(0, 0.25), (1, 0.5)], [(0, 1.0), (1, 1.0)]] and notes == [[(0, 60 / 127)]]
         one.play([0.5, 1.0])

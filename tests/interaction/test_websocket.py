@@ -306,8 +306,9 @@ def test_closing_ends_notes_and_takes_no_time() -> None:
 
 
 @pytest.mark.parametrize(("table", "reason"), [
-    ({"server_ip": 3}, "server_ip: "), ({"server_port": 0}, "server_port: "), ({"server_port": "5001"}, "server_port: "),
-    ({"origins": "*"}, "origins: "), ({"input": [["note_on", 99]]}, "input: entry 1"), ({"port": 5001}, "port: there is no"),
+    ({"server_ip": 3}, "server_ip: "), ({"server_port": 0}, "server_port: "),
+    ({"server_port": "5001"}, "server_port: "), ({"origins": "*"}, "origins: "),
+    ({"input": [["note_on", 99]]}, "input: entry 1"), ({"port": 5001}, "port: there is no"),
 ])
 def test_wrong_settings_are_refused_with_the_reason(table: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValueError) as problem:

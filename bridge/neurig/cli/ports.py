@@ -15,8 +15,8 @@ API_NAMES = {"alsa": "ALSA", "jack": "JACK", "coremidi": "CoreMIDI", "windows": 
 def ports(as_json: bool) -> None:
     """List the MIDI and serial ports that are there.
 
-    A part of a MIDI port's name goes into in_device or out_device of [midi] in a config file, a serial port into port of
-    [serial] or [serialmidi].
+    A part of a MIDI port's name goes into in_device or out_device of [midi] in a config file, a serial port into port
+    of [serial] or [serialmidi].
     """
     midi, serial = midi_ports(), serial_ports()
     if as_json:

@@ -38,8 +38,8 @@ from neurig.interaction.port import Update
 from neurig.rig.nodes import hint
 
 APIS = ("auto", "alsa", "jack", "coremidi", "windows")
-_KEYS = ("in_device", "out_device", "input", "output", "thru_matrix", "feedback_protection", "feedback_threshold", "api",
-         "virtual")
+_KEYS = ("in_device", "out_device", "input", "output", "thru_matrix", "feedback_protection", "feedback_threshold",
+         "api", "virtual")
 RESTART_AFTER = 0.5
 """Seconds until a process that has ended is started anew."""
 HANGS_AFTER = 2.0
@@ -258,8 +258,8 @@ class MidiPort(asyncio.SubprocessProtocol):
 
     # -- what the process with the devices says
 
-    def pipe_data_received(self, fd: int, data: bytes | str) -> None:
-        *lines, self._rest = (self._rest + bytes(data)).split(b"\n")
+    def pipe_data_received(self, fd: int, data: Any) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             what, _, text = line.decode(errors="replace").partition(" ")
             if what == "=":
@@ -347,8 +347,8 @@ class MidiPort(asyncio.SubprocessProtocol):
         if self._closed:
             return
         if status:
-            self._complain("process", f"the process that holds the devices ended with status {status}; it is started anew "
-                                      "(neurig ports may tell why)")
+            self._complain("process", f"the process that holds the devices ended with status {status}; it is "
+                                      "started anew (neurig ports may tell why)")
         self._full = False
         for number, output in enumerate(self._outputs):
             if output.present:

@@ -2,7 +2,8 @@
 
 RtMidi waits inside its calls: a JACK client takes up to a tenth of a second to open, and one whose server hangs never
 comes back. So it lives in a process of its own, which finds the devices, takes them up again when they return, passes
-messages on, and ends the notes that sound when it loses its other end, even where that was killed.
+messages on, and ends the notes that sound when it loses its other end, even where that was killed. Where a call does not
+come back, the process ends, and is started anew.
 
 Over its standard input and output go lines, all about a device by its direction (``in``, ``out``) and its number::
 
@@ -16,6 +17,7 @@ Over its standard input and output go lines, all about a device by its direction
 Started with ``list`` as its argument, it writes what there is as one line of JSON and ends.
 """
 
+import faulthandler
 import json
 import os
 import re
@@ -36,6 +38,8 @@ SETTLING = 0.1
 """Seconds after which something sent over a new connection of JACK's arrives: what is sent at once, does not."""
 MOST_WAITING = 1024
 """Messages that may wait to be passed on; the oldest are dropped."""
+HANGS_AFTER = 5.0
+"""Seconds after which a call to RtMidi is given up."""
 CLIENT = "neurig"
 APIS = {"alsa": rtmidi.API_LINUX_ALSA, "jack": rtmidi.API_UNIX_JACK, "coremidi": rtmidi.API_MACOSX_CORE,
         "windows": rtmidi.API_WINDOWS_MM}
@@ -169,11 +173,11 @@ class Device:
         self._lines.write(f"- {self._direction} {self._number}")
 
     def mute(self) -> None:
-        """No more messages come in. One that is on its way in is waited for: it wants the interpreter's lock, which
+        """No more messages come in. One that is on its way in is given time: it wants the interpreter's lock, which
         closing the port does not let go of."""
         if self._port is not None and self._make is rtmidi.MidiIn:
             self._port.cancel_callback()
-            time.sleep(0.01)
+            time.sleep(0.05)
 
     def close(self) -> None:
         """Ends its notes."""
@@ -269,7 +273,11 @@ def serve() -> None:
     rest = b""
     devices: Devices | None = None
     next_look = time.monotonic()
+    watched = 0.0
     while True:
+        if time.monotonic() > watched + 1:
+            watched = time.monotonic()
+            faulthandler.dump_traceback_later(HANGS_AFTER, exit=True)  # does not need the interpreter's lock
         if commands.select(max(next_look - time.monotonic(), 0.0) if devices else None):
             data = os.read(0, 65536)
             if not data:

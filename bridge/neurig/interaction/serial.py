@@ -12,14 +12,15 @@
     input = [["note_on", 1]]        # see mapping.py
     output = [["note_on", 1]]
 
-A device has one :class:`Line`, whoever reads and writes it. Where both tables name the same device, both speak over it, at
-MIDI's rate; what comes in is told apart by MIDI's status bytes, which text does not have.
+A device has one :class:`Line`, whoever reads and writes it. Where both tables name the same device, both speak over it,
+at MIDI's rate; what comes in is told apart by MIDI's status bytes, which text does not have.
 """
 
 import asyncio
 import logging
 import os
 import termios
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -259,6 +260,7 @@ class Line:
         self._gone.clear()
         self._idle_at, self._message = 0.0, 0
         self._tune()
+        assert self._serial
         self._loop.add_reader(self._serial.fd, self._readable)
         for speaker in self._speakers:
             speaker.opened()
@@ -324,7 +326,7 @@ def _reason(problem: Exception) -> str:
     return f"does not open: {problem}"
 
 
-class _Port:
+class _Port(ABC):
     """What the two kinds of ports have in common."""
 
     name: str
@@ -353,8 +355,13 @@ class _Port:
     def _last_words(self) -> bytes:
         return b""
 
+    @abstractmethod
     def _encode(self, values: Sequence[float]) -> bytes:
-        raise AssertionError("each kind of port has its own")
+        """A frame as it is sent."""
+
+    @abstractmethod
+    def hear(self, data: bytes) -> None:
+        """Bytes have come in."""
 
     def play(self, values: Sequence[float]) -> None:
         if self._line is None or not self._line.is_open:
@@ -434,7 +441,8 @@ class SerialPort(_Port):
             self._complain("not numbers", f"{_shown(line)} is not a line of numbers such as 0.25,1.0")
             return
         if len(values) != self._values:
-            self._complain("wrong count", f"{_shown(line)} has {len(values)} values, but there have to be {self._values}")
+            self._complain("wrong count",
+                           f"{_shown(line)} has {len(values)} values, but there have to be {self._values}")
             return
         self._receive(list(enumerate(values)))
 
