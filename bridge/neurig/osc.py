@@ -181,11 +181,15 @@ def _decode(data: bytes) -> list[tuple[float, str, list[Any]]]:
     """
     from pythonosc.osc_packet import OscPacket
 
+    before = logging.root.manager.disable
+    logging.disable()  # it would say what is wrong, of each packet
     try:
         return [(message.time, message.message.address, list(message.message.params))
                 for message in OscPacket(data).messages]
     except Exception as problem:  # python-osc raises whatever the damage leads to
         raise OscError(str(problem)[:200] or type(problem).__name__) from None
+    finally:
+        logging.disable(before)
 
 
 _headers: dict[tuple[str, int], tuple[bytes, struct.Struct]] = {}

@@ -47,6 +47,7 @@ BAD = [
     encode("/impsy/mode", ["dance"]), encode("/impsy/mode", [3]), encode("/impsy/mode", []),
     encode("/impsy/pause", ["yes"]), encode("/impsy/pause", [2]), encode("/impsy/seed", [-1]),
     encode("/impsy/seed", [0.5]), encode("/impsy/seed", [math.inf]), encode("/impsy/mix", [2.0]),
+    encode("/impsy/model", ["~nobody-at-all/a"]), encode("/impsy/model", ["long" * 100]),
     encode("/impsy/model", ["there-is-none.mdrnn"]), encode("/impsy/model", [0]), encode("/impsy/mod", ["battle"]),
     encode("/impsy/", []), encode("/nowhere", [1.0]),
 ]
@@ -61,9 +62,10 @@ def test_bad_packets_are_dropped_and_said(instrument: Start, wait_until: Wait, w
     player.play(0.25, 0.5, 0.75)
     assert values_of([player.ear.hear()])  # it answers
     assert [row[2] for row in player.rows()] == [[0.25, 0.5, 0.75]]
-    wait_until(lambda: player.wait_for("there is no such file|cannot be opened|No such file"), "the missing model")
+    wait_until(lambda: player.wait_for("there-is-none.mdrnn"), "the missing model")
     said = player.stop()
     assert len(re.findall("not OSC", said)) == 1, said  # said once, counted from then on
+    assert all(line.startswith("warning: ") or ", log " in line for line in said.splitlines()), said
     for word in ("mode", "pitemp", "timescale", "seed"):
         assert re.search(rf"warning: .*{word} takes ", said), said
     assert "did you mean mode?" in said

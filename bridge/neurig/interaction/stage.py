@@ -49,6 +49,7 @@ _RANGES: dict[str, Callable[[float], bool]] = {
 }
 _SWITCHES = ("input_thru", "log_input", "log_predictions")
 _THRU = ("midi", "serialmidi", "websocket")  # what comes in there can be passed on to what is heard
+_BETWEEN_MODELS = 0.2  # seconds, so that who asks too often fills neither machine nor screen
 _TOLERANCE = 1e-3  # of values beyond 0 and 1, as rounding in a patch makes them
 
 
@@ -95,6 +96,8 @@ class Stage:
         self._log = EventLog(logs, settings.dimension, loop.time(), self.complain, "" if alone else settings.name)
         self._performer = Performer(settings.values, self._play)
         self._closed = False
+        self._wanted = ""  # a model's file
+        self._loading: asyncio.Task[None] | None = None
         for name, port_settings in settings.ports.items():
             self.ports.append(self._port(name, port_settings, alone))
 
@@ -235,7 +238,9 @@ class Stage:
         elif word == "model":
             if not isinstance(argument, str) or not argument:
                 raise ValueError
-            self._load(argument)
+            self._wanted = argument
+            if not self._loading:
+                self._loading = asyncio.create_task(self._load())
         elif word == "seed":
             if not 0 <= int(argument) == float(argument) < 2**63:
                 raise ValueError
@@ -252,22 +257,29 @@ class Stage:
             values[word] = value
             self._performer.set(word, value)
 
-    def _load(self, file: str) -> None:
-        """Another model; while it is read, what there is goes on."""
-        async def load() -> None:
-            try:
-                path = Path(file).expanduser()
-                if not path.exists() and not path.is_absolute():
-                    path = self.settings.base / path
-                await self._performer.load(str(path), self.settings.dimension)
-            except (ValueError, OSError, RuntimeError) as problem:  # ModelError is a ValueError
-                self.complain("model", f"{problem}; the one before goes on" if self.has_model else str(problem))
-            except Overtaken:
-                pass
-            else:
-                log.info("%s plays %s", self.settings.name, path)
+    async def _load(self) -> None:
+        """Another model; while it is read, what there is goes on. One at a time; of those wanted, the latest."""
+        try:
+            while self._wanted:
+                file, self._wanted = self._wanted, ""
+                await self._load_one(file)
+                await asyncio.sleep(_BETWEEN_MODELS)
+        finally:
+            self._loading = None
 
-        self._loading = asyncio.create_task(load())  # a task that nobody holds may be collected
+    async def _load_one(self, file: str) -> None:
+        try:
+            path = Path(file).expanduser()
+            if not path.exists() and not path.is_absolute():
+                path = self.settings.base / path
+            await self._performer.load(str(path), self.settings.dimension)
+        except (ValueError, OSError, RuntimeError) as problem:  # ModelError is a ValueError
+            self.complain.counts["model"] += 1
+            log.warning("%s%s", problem, "; the one before goes on" if self.has_model else "")
+        except Overtaken:  # this stage has been closed
+            pass
+        else:
+            log.info("%s plays %s", self.settings.name, path)
 
 
 def _number(argument: Any) -> float:
