@@ -1,5 +1,6 @@
 // From a file's text to a Model: what it is, is decided by what it says, not by its name.
 #include <cmath>
+#include <cstring>
 
 #include "instance.h"
 
@@ -28,6 +29,19 @@ void check_parts(const char *text, size_t length) {
   }
   if (numbers > kMaxNumbers) throw Error("it has more than " + std::to_string(kMaxNumbers >> 20) + " million numbers");
   if (parts > kMaxParts) throw Error("it has more than " + std::to_string(kMaxParts >> 20) + " million parts");
+}
+
+// Files that only Python can read say so, rather than "not valid JSON".
+void check_foreign(const char *data, size_t length) {
+  const auto has = [&](size_t at, const char *word) {
+    const size_t size = std::strlen(word);
+    return length >= at + size && !std::memcmp(data + at, word, size);
+  };
+  const std::string way = ": `neurig convert` makes a file of it that plays here";
+  if (has(0, "\x89" "HDF")) throw Error("this is an HDF5 file (Keras)" + way);
+  if (has(0, "PK\3\4")) throw Error("this is an archive (Keras, PyTorch)" + way);
+  if (has(4, "TFL3")) throw Error("this is a TensorFlow Lite file" + way);
+  if (has(0, "\b")) throw Error("this is an ONNX file, which is played in Python and in the rig only");
 }
 
 // NaN and Infinity are not JSON, but Python writes them: say what is wrong rather than "syntax error".
@@ -104,6 +118,7 @@ std::shared_ptr<Model> read_model(const char *text, size_t length) {
   if (length == 0 || int64_t(length) < 0) throw Error("the file is empty");
   if (int64_t(length) > kMaxFileBytes) throw Error("the file is larger than " + std::to_string(kMaxFileBytes >> 20) + " MiB");
   if (is_sound_file(text, length)) return read_sound_file(text, length);
+  check_foreign(text, length);
   check_parts(text, length);
   Json file;
   try {

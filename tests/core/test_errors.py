@@ -130,3 +130,13 @@ def test_kinds_are_not_mixed_up() -> None:
 def test_wrong_host_rate(rate: float) -> None:
     with pytest.raises(neurig.ModelError, match="out of range"):
         parse(json.dumps(GOOD)).instance(rate)
+
+
+@pytest.mark.parametrize(("content", "words"), [
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file"), (b"PK\x03\x04", "an archive"), (b"\x1c\0\0\0TFL3", "TensorFlow Lite"),
+    (b"\x08\x08\x12\x06", "ONNX"),
+])  # fmt: skip
+def test_files_for_python_are_known(content: bytes, words: str) -> None:
+    """Where there is no Python, in Pd and SuperCollider, they are refused with what to do."""
+    with pytest.raises(neurig.ModelError, match=words):
+        parse(content)
