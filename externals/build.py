@@ -13,6 +13,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -112,7 +113,9 @@ def compile_objects(sources: list[Path], kind: str, include: list[str] = [], mac
             paths = [f"-I{folder}" for folder in [*INCLUDE, *include]]
             print("compiling", source.relative_to(ROOT), f"({kind})", flush=True)
             command = [*driver, *COMPILE, *macros, *paths, "-c", str(source), "-o", str(target)]
+            began = time.time()
             subprocess.run(command, check=True)
+            os.utime(target, (began, began))  # a header that has changed since is newer
         return target
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

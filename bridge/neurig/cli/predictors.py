@@ -92,7 +92,7 @@ def step(model: str, frames: str, sample: bool, seed: int, pi_temp: float, sigma
 
     Each line of FRAMES.csv ("-" for standard input) is a frame: dt in seconds and values from 0 to 1, separated by
     commas; a first line of names is passed over. The network remembers from line to line.
-    MODEL is .mdrnn, .keras or .h5.
+    MODEL is .mdrnn, .keras, .h5, .tflite or .onnx.
 
     For each frame one line of JSON comes out: "mus" and "sigmas" (a list for each component, in the network's scale,
     ten times a frame's) and "pis" (the components' probabilities at temperature 1). With --sample also "sample", a draw

@@ -153,7 +153,7 @@ _DECLARED = (
         Param("length", NUMBER, 0.0, 0, 86400, "s", "a recording ends by itself after this time; 0: it does not"),
     )),
     NodeType("predictor", "an MDRNN that plays on where the player rests", (
-        Param("model", FILE, "", text="a .mdrnn file; without one it is silent"),
+        Param("model", FILE, "", text="a .mdrnn file, or another predictor; without one it is silent"),
         Param("mode", CHOICE, "callresponse", text="when it plays", choices=MODES),
         Param("threshold", NUMBER, 0.1, 0, 60, "s", "callresponse: rest after which it takes over"),
         Param("pitemp", NUMBER, 1.0, 0.01, 10, text="low: it plays what is likeliest; high: also what is not"),
