@@ -1,7 +1,7 @@
 """Datasets: what players did, collated from their logs, for a predictor to learn.
 
 A log is a text file named ``YYYY-MM-DDTHH-MM-SS-{dimension}d-mdrnn.log``. Each line is an event: the time (ISO 8601),
-who made it (``interface`` for the player, ``rnn`` for a predictor), and the values x1 … x(dimension - 1). A dataset is
+who made it (``interface`` for the player; others are not learned from), and the values x1 … x(dimension - 1). A dataset is
 a ``.npz`` file; its array ``perfs`` has a performance for each log, with rows ``[dt, x1 … x(dimension - 1)]`` of
 float32.
 """
@@ -61,11 +61,14 @@ def read_log(lines: Iterable[str], dimension: int) -> Log:
     malformed = longer = 0
     for line in lines:
         cells = [cell.strip() for cell in line.strip("\0 \r\n\t").split(",")]
-        if cells == [""] or cells[1:2] == ["rnn"]:
+        if cells == [""]:
             continue
         try:
-            time, source, row = datetime.fromisoformat(cells[0]), cells[1], [float(cell) for cell in cells[2:]]
-            if source != "interface" or len(row) < dimension - 1 or not np.isfinite(row).all():
+            time, source = datetime.fromisoformat(cells[0]), cells[1]
+            if source != "interface":  # but a predictor, or a player who has not yet touched everything
+                continue
+            row = [float(cell) for cell in cells[2:]]
+            if len(row) < dimension - 1 or not np.isfinite(row).all():
                 raise ValueError
             if times and (time.tzinfo is None) != (times[0].tzinfo is None):
                 raise ValueError  # one has a time zone, the other not: nobody knows what is between them

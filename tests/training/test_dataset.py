@@ -16,6 +16,8 @@ from python.helpers import Command
 from training.conftest import wave
 
 from neurig.dataset import Dataset, DatasetError, collate, load, read_log, save, summary
+from neurig.interaction.complaints import Complaints
+from neurig.interaction.log import EventLog
 
 START = datetime(2026, 5, 1, 20, 0, 0)
 
@@ -72,6 +74,20 @@ def test_rows_and_values_of_logs(tmp_path: Path) -> None:
     assert np.allclose(rows[:, 0], 0.25) and np.allclose(rows[:, 1], np.arange(1, 60) / 59)
     assert np.allclose(rows[:, 2], rows[:, 1] / 2)
     assert made.dataset.seconds == pytest.approx(0.25 * (79 + 59))
+
+
+def test_what_neurig_logs(tmp_path: Path) -> None:
+    log = EventLog(tmp_path, 3, now=100, complain=Complaints("log"), name="hand")
+    log.write("partial", [0.5, None], 100.25)
+    for event in range(60):
+        log.write("interface", [event / 59, 0.5], 101 + event / 8)
+        log.write("rnn", [0.25, 0.75], 101 + event / 8 + 0.01)
+        log.write("other", [0.25, 0.75], 101 + event / 8 + 0.02)
+    log.close()
+    made = collate(tmp_path)
+    assert not [notice for notice in made.notices if "x2 is always 0.5" not in notice]
+    rows = made.dataset.performances[0]
+    assert np.allclose(rows[:, 0], 0.125) and np.allclose(rows[:, 1], np.arange(1, 60) / 59)
 
 
 def test_broken_lines_are_counted_and_left_out(tmp_path: Path) -> None:
