@@ -291,7 +291,11 @@ class MidiWay(Way):
         if not echoes or "neurig" not in links:
             for sent in self.sent:
                 sent.in_flight = True
-            raise JackStands(f"{echoes} messages came back; the connections are {' '.join(links.split())}")
+            self.lost -= len(self.sent) - len(self.found)
+            self.lost_on_the_way += len(self.sent) - len(self.found)
+            log = self._log.read_text().splitlines()
+            raise JackStands(f"{echoes} messages came back; the connections are {' '.join(links.split())}; jackd "
+                             f"{'lives' if Path(f'/proc/{self._jack.pid}').exists() else 'has ended'}: {log[-1]}")
 
     def close(self) -> None:
         self.device.unplug()
@@ -398,7 +402,7 @@ class Life:
         self._dice.choice(self._ways).nonsense()
 
     def _drop_a_device(self) -> None:
-        way = self._dice.choice(self._ways[1:])
+        way = self._dice.choice([*self._ways[1:3], *self._ways[1:]])
         self._wait_for_all()
         self._play(way)
         way.drop()
@@ -526,6 +530,7 @@ def main() -> None:
     def say(text: str) -> None:
         print(text, flush=True)
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaves nothing running
     with tempfile.TemporaryDirectory() as name:
         print(soak(Path(name), 60 * options.minutes, options.seed, (5, 40), say))
 
