@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 import neurig
+import neurig
 from neurig import convert
 from neurig.files import share
 from rig.client import Server
@@ -74,3 +75,18 @@ def test_one_that_cannot_be_played_is_refused(serve: Callable[..., Server], tmp_
     assert code == "bad_file" and "predictor, not an amp" in text
     code, text = rig.fails("/rig/new", "amp", "amp", "model", str(tmp_path / "broken.onnx"))
     assert code == "bad_file" and "onnxruntime cannot load it" in text
+
+
+@pytest.mark.parametrize("kind", ["onnx", "keras"])
+def test_a_predictor_of_another_format_plays_the_same(serve: Callable[..., Server], tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"wander.{kind}"
+    convert.convert(share("models", "wander.mdrnn"), path)
+    rig = serve().client
+    rig.do("/rig/new", "hand", "predictor", "model", str(path), "mode", "battle", "seed", 3, "run", 0)
+    rig.do("/rig/subscribe", "/rig/hand/output", 1000)
+    rig.do("/rig/hand/run", 1)
+    expected = neurig.Predictor(share("models", "wander.mdrnn"), seed=3)
+    for _ in range(5):
+        frame = rig.receive()
+        assert frame is not None and frame[0] == "/rig/hand/output"
+        assert np.allclose(frame[1:], expected.predict()[1:], atol=1e-4)
