@@ -67,6 +67,11 @@ def test_amp_driven_by_chance(files: list[Path], tmp_path: Path) -> None:
     assert int(run([random_amp, 4, 1, *amps], tmp_path).split()[0]) > 20
 
 
+def test_session_driven_by_chance(tmp_path: Path) -> None:
+    random_session = program("random_session", "sanitized", programs.SANITIZED)
+    assert int(run([random_session, 3, 1], tmp_path).split()[0]) > 100
+
+
 def test_threads(files: list[Path], tmp_path: Path) -> None:
     threads = program("threads", "races", programs.RACES)
     # Without address-space randomisation, which some kernels do more of than the runtime can take.
