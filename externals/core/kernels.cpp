@@ -27,12 +27,14 @@ namespace avx512 {
 #define WIDE 2
 #define REGISTERS 32
 #define LAYER_TILE 8
+#define LAYER_VECTORS 2
 #define ISA_NAME "AVX-512"
 #include "kernels.inl"
 #undef VL
 #undef WIDE
 #undef REGISTERS
 #undef LAYER_TILE
+#undef LAYER_VECTORS
 #undef ISA_NAME
 }  // namespace avx512
 #pragma GCC pop_options
@@ -44,12 +46,14 @@ namespace avx2 {
 #define WIDE 1
 #define REGISTERS 16
 #define LAYER_TILE 4
+#define LAYER_VECTORS 3
 #define ISA_NAME "AVX2"
 #include "kernels.inl"
 #undef VL
 #undef WIDE
 #undef REGISTERS
 #undef LAYER_TILE
+#undef LAYER_VECTORS
 #undef ISA_NAME
 }  // namespace avx2
 #pragma GCC pop_options
@@ -62,11 +66,13 @@ namespace baseline {
 #define WIDE 2
 #define REGISTERS 32
 #define LAYER_TILE 8
+#define LAYER_VECTORS 2
 #define ISA_NAME "NEON"
 #else
 #define WIDE 1
 #define REGISTERS 16
 #define LAYER_TILE 4
+#define LAYER_VECTORS 2
 #define ISA_NAME "baseline"
 #endif
 #include "kernels.inl"
@@ -74,6 +80,7 @@ namespace baseline {
 #undef WIDE
 #undef REGISTERS
 #undef LAYER_TILE
+#undef LAYER_VECTORS
 #undef ISA_NAME
 }  // namespace baseline
 

@@ -25,13 +25,26 @@ struct Source {
 
 // The commonest layer of a WaveNet, computed in one go; packed by pack_layer:
 //   z = Σ taps + mixin·condition + b, a = f(z), head += a (or = a, in the first), next = x + W·a + b'
+struct LayerBlock {
+  const float *x;  // the past lies before it
+  ptrdiff_t x_stride;
+  const float *condition;
+  float *head;
+  bool first;
+  float *next;  // may be null
+  ptrdiff_t next_stride;
+  int frames;
+  // Of a paired layer: rows of `dilation` frames, and how many frames there have been, modulo two dilations.
+  float *kept;
+  ptrdiff_t kept_stride;
+  int phase;
+};
 struct WaveNetLayer {
   int taps, dilation;
+  bool paired;  // three taps packed by pair_taps
   const float *slopes;  // of leaky_relu, per channel
   const float *conv, *bias, *out, *out_bias;
-  // The past lies before x. `next` may be null.
-  void (*run)(const WaveNetLayer &layer, const float *x, ptrdiff_t x_stride, const float *condition, float *head, bool first,
-              float *next, ptrdiff_t next_stride, int frames);
+  void (*run)(const WaveNetLayer &layer, const LayerBlock &block);
 };
 
 // How the weights of a recurrent layer lie: for each vector of units, a row for every input and then for every unit of h,
@@ -72,8 +85,8 @@ struct Kernels {
   const char *name;
   int lanes;  // floats in a vector
   // What runs a WaveNetLayer; null where there is nothing for these channels or this activation.
-  decltype(WaveNetLayer::run) (*wavenet_layer)(int channels, int taps, Activation activation);
-  int layer_tile;  // outputs that wavenet_layer computes at a time (or all, where there are fewer)
+  decltype(WaveNetLayer::run) (*wavenet_layer)(int channels, int taps, Activation activation, bool paired);
+  int layer_tile;  // outputs that it computes at a time (or all, where there are fewer)
   // out[o][f] = bias[o] + add[o][f] + Σ_s Σ_i w(s, i, o)·source_s[i][f]; bias and add may be null.
   // `w` is packed by pack_affine. Convolution taps, mix-ins and 1×1 layers are all sources of one such sum.
   void (*affine)(float *out, ptrdiff_t out_stride, int outs, const float *w, const float *bias, const float *add,
@@ -119,6 +132,16 @@ template <class Weight> void pack_layer(float *packed, int channels, int inputs,
   for (int o = 0; o < channels; o += tile)
     for (int i = 0; i < inputs; i++)
       for (int t = 0; t < tile; t++) *packed++ = weight(o + t, i);
+}
+
+// Whether wavenet_layer computes a convolution in pairs of frames (Winograd 1980; Lavin and Gray 2016, F(2, 3)): a third
+// fewer multiply-adds, where the frames of a pair are whole vectors apart.
+inline bool pairs(int channels, int taps, int dilation) {
+  return channels == 16 && taps == 3 && dilation % kernels().lanes == 0;
+}
+// The weight with which a pair's product is made, of the three taps' weights.
+inline float pair_taps(double g0, double g1, double g2, int product) {
+  return float(product == 0 ? g0 : product == 1 ? (g0 + g1 + g2) / 2 : product == 2 ? (g0 - g1 + g2) / 2 : g2);
 }
 
 }  // namespace neurig

@@ -4,41 +4,24 @@
 typedef float V __attribute__((vector_size(VL * 4)));
 typedef float VU __attribute__((vector_size(VL * 4), aligned(4)));
 #define INLINE static inline __attribute__((always_inline))
+#define NOINLINE __attribute__((noinline))
 
 INLINE V load(const float *p) { return *(const VU *)p; }
 INLINE void store(float *p, V v) { *(VU *)p = v; }
 INLINE V all(float x) { return x - (V){}; }
 
-// 1/√x to the last bit or two: the CPU's estimate and a step of Newton's.
 #if VL == 16
-INLINE V inverse_root(V x) {
-  const V r = (V)_mm512_rsqrt14_ps((__m512)x);
-  return r + r * 0.5f * (1.f - x * r * r);
-}
 INLINE V clip(V x, V low, V high) { return (V)_mm512_min_ps(_mm512_max_ps((__m512)x, (__m512)low), (__m512)high); }
 INLINE V limit(V x, float most) { return (V)_mm512_range_ps((__m512)x, (__m512)all(most), 2); }  // the lesser magnitude, x's sign
 #elif VL == 8
-INLINE V inverse_root(V x) {
-  const V r = (V)_mm256_rsqrt_ps((__m256)x);
-  return r + r * 0.5f * (1.f - x * r * r);
-}
 INLINE V clip(V x, V low, V high) { return (V)_mm256_min_ps(_mm256_max_ps((__m256)x, (__m256)low), (__m256)high); }
 INLINE V limit(V x, float most) { return clip(x, all(-most), all(most)); }
 #elif defined(__aarch64__)
-INLINE V inverse_root(V x) {
-  V r = (V)vrsqrteq_f32((float32x4_t)x);
-  r *= (V)vrsqrtsq_f32((float32x4_t)(x * r), (float32x4_t)r);
-  return r * (V)vrsqrtsq_f32((float32x4_t)(x * r), (float32x4_t)r);
-}
 INLINE V clip(V x, V low, V high) {
   return (V)vminnmq_f32(vmaxnmq_f32((float32x4_t)x, (float32x4_t)low), (float32x4_t)high);
 }
 INLINE V limit(V x, float most) { return clip(x, all(-most), all(most)); }
 #else
-INLINE V inverse_root(V x) {
-  for (int i = 0; i < VL; i++) x[i] = 1.f / __builtin_sqrtf(x[i]);
-  return x;
-}
 INLINE V clip(V x, V low, V high) {
   x = x > low ? x : low;
   return x < high ? x : high;
@@ -46,18 +29,20 @@ INLINE V clip(V x, V low, V high) {
 INLINE V limit(V x, float most) { return clip(x, all(-most), all(most)); }
 #endif
 
-// tanh(x) = s/√(1 + s²) with s = sinh(x) as a polynomial whose coefficients make tanh's greatest error least
-// (weighted least squares, iterated): 1.8e-7 in float, everywhere.
+// tanh as an odd polynomial over an even one, of the least greatest error up to 7.5: 4e-7 in float, everywhere.
 INLINE V tanh_(V x) {
-  x = limit(x, 9.f);
+  x = limit(x, 7.5f);
   const V x2 = x * x;
-  V p = all(3.420043270807582e-08f);
-  p = p * x2 + 2.6123670977540314e-06f;
-  p = p * x2 + 1.9923376385122538e-04f;
-  p = p * x2 + 8.331659249961376e-03f;
-  p = p * x2 + 1.6666758060455322e-01f;
-  const V s = x * x2 * p + x;
-  return s * inverse_root(s * s + 1.f);
+  V p = all(-6.643114502935532e-09f);
+  p = p * x2 + 7.422848739224719e-06f;
+  p = p * x2 + 2.729268278926611e-03f;
+  p = p * x2 + 1.2743744254112244e-01f;
+  p = p * x2 + 9.99999463558197e-01f;
+  V q = all(2.0106934243813157e-04f);
+  q = q * x2 + 2.2987795993685722e-02f;
+  q = q * x2 + 4.607686996459961e-01f;
+  q = q * x2 + 1.f;
+  return x * p / q;
 }
 INLINE V sigmoid_(V x) { return tanh_(x * 0.5f) * 0.5f + 0.5f; }
 // e^x - 1 where x < 0, by the tangent of half the angle.
@@ -75,7 +60,7 @@ template <int N> INLINE void accumulate_row(V (&z)[N], V weight, const V (&in)[N
 #pragma GCC unroll 8
   for (int v = 0; v < N; v++) z[v] += weight * in[v];
 }
-template <int T, int N> INLINE void accumulate(V (&z)[T][N], const float *w, const V (&in)[N]) {
+template <int T, int N> INLINE void accumulate(V (*z)[N], const float *w, const V (&in)[N]) {
   if constexpr (VL == 4 && T % 4 == 0) {
 #pragma GCC unroll 4
     for (int t = 0; t < T; t += 4) {
@@ -89,6 +74,11 @@ template <int T, int N> INLINE void accumulate(V (&z)[T][N], const float *w, con
 #pragma GCC unroll 16
     for (int t = 0; t < T; t++) accumulate_row(z[t], all(w[t]), in);
   }
+}
+// The same for weights in one tile of Each, or two, `tile_floats` apart.
+template <int Each, int T, int N> INLINE void accumulate(V (&z)[T][N], const float *w, ptrdiff_t tile_floats, const V (&in)[N]) {
+  accumulate<Each>(z, w, in);
+  if constexpr (T > Each) accumulate<Each>(z + Each, w + tile_floats, in);
 }
 
 template <int T, int N>
@@ -110,7 +100,7 @@ INLINE void affine_tile_(float *out, ptrdiff_t out_stride, const float *w, const
       V in[N];
 #pragma GCC unroll 8
       for (int v = 0; v < N; v++) in[v] = load(x + v * VL);
-      accumulate(sum, w, in);
+      accumulate<T>(sum, w, in);
     }
   }
 #pragma GCC unroll 8
@@ -170,16 +160,15 @@ template <int N> INLINE void load_row(V (&in)[N], const float *x) {
     KEEP(in[v]);
   }
 }
-#undef KEEP
 // The same for the C channels of a tap: unrolled only where they are few, or the code would leave its cache.
 template <int C, int T, int N> INLINE void accumulate_tap(V (&z)[T][N], const float *w, const float *x, ptrdiff_t stride) {
   V in[N];
   if constexpr (C <= 4) {
 #pragma GCC unroll 4
-    for (int i = 0; i < C; i++) load_row(in, x + i * stride), accumulate(z, w + i * T, in);
+    for (int i = 0; i < C; i++) load_row(in, x + i * stride), accumulate<T>(z, w + i * T, in);
   } else {
 #pragma GCC unroll 1
-    for (int i = 0; i < C; i++) load_row(in, x + i * stride), accumulate(z, w + i * T, in);
+    for (int i = 0; i < C; i++) load_row(in, x + i * stride), accumulate<T>(z, w + i * T, in);
   }
 }
 
@@ -209,7 +198,7 @@ INLINE void layer_tile_(const WaveNetLayer &layer, const float *x, ptrdiff_t x_s
     for (int k = 0; k < taps; k++, tap += layer.dilation) accumulate_tap<C, T, N>(z, w + k * C * T, tap, x_stride);
     V in[N];
     load_row(in, condition);
-    accumulate(z, w + taps * C * T, in);
+    accumulate<T>(z, w + taps * C * T, in);
 #pragma GCC unroll 16
     for (int t = 0; t < T; t++)
 #pragma GCC unroll 8
@@ -246,10 +235,10 @@ INLINE void layer_tile_(const WaveNetLayer &layer, const float *x, ptrdiff_t x_s
       for (int v = 0; v < N; v++) y[t][v] = load(x + (o + t) * x_stride + v * VL) + layer.out_bias[o + t];
     if constexpr (C <= 4) {
 #pragma GCC unroll 4
-      for (int i = 0; i < C; i++) accumulate(y, w + i * T, a[i]);
+      for (int i = 0; i < C; i++) accumulate<T>(y, w + i * T, a[i]);
     } else {
 #pragma GCC unroll 1
-      for (int i = 0; i < C; i++) accumulate(y, w + i * T, a[i]);
+      for (int i = 0; i < C; i++) accumulate<T>(y, w + i * T, a[i]);
     }
 #pragma GCC unroll 16
     for (int t = 0; t < T; t++)
@@ -258,20 +247,159 @@ INLINE void layer_tile_(const WaveNetLayer &layer, const float *x, ptrdiff_t x_s
   }
 }
 
-template <int C, int K, int T, int N, class F>
-static void layer_rows(const WaveNetLayer &layer, const float *x, ptrdiff_t x_stride, const float *condition, float *head,
-                       bool first, float *next, ptrdiff_t next_stride, int frames) {
-  int f = 0;
-  for (; f + (N - 1) * VL < frames; f += N * VL)
-    layer_tile_<C, K, T, N, F>(layer, x + f, x_stride, condition + f, head + f, first, next ? next + f : next, next_stride);
-  for (; f < frames; f += VL)
-    layer_tile_<C, K, T, 1, F>(layer, x + f, x_stride, condition + f, head + f, first, next ? next + f : next, next_stride);
+template <int I> struct Number { static constexpr int value = I; };
+// N vectors of frames at a time, and what is left over.
+template <int N, class Do> INLINE void each_span(int f, int end, Do work) {
+  for (; f + (N - 1) * VL < end; f += N * VL) work(Number<N>(), f);
+  if (N > 2 && f + VL < end) work(Number<2>(), f), f += 2 * VL;
+  for (; f < end; f += VL) work(Number<1>(), f);
 }
 
-template <int K, class F> static decltype(WaveNetLayer::run) layer_for(int channels) {
+template <int C, int K, int T, int N, class F> static void layer_rows(const WaveNetLayer &layer, const LayerBlock &b) {
+  each_span<N>(0, b.frames, [&](auto n, int f) {
+    layer_tile_<C, K, T, n.value, F>(layer, b.x + f, b.x_stride, b.condition + f, b.head + f, b.first, b.next ? b.next + f : nullptr,
+                                     b.next_stride);
+  });
+}
+
+// ---- A layer of three taps by Winograd's F(2, 3): two outputs a dilation apart share two of their products, so that the
+// first takes three and the second one, where it would be three for each. With p, q, r for x two dilations ago, one ago
+// and now, and the taps' weights g:
+//   first   z = (p - r)·g0 + m + n,   m = (q + r)·(g0 + g1 + g2)/2,   n = (r - q)·(g0 - g1 + g2)/2;   m - n is kept
+//   second  z = what was kept a dilation ago + (r - p)·g2
+
+struct Pair {
+  const WaveNetLayer &layer;
+  const LayerBlock &block;
+  float *a;  // rows kRow apart: z, and then the activations
+};
+
+template <int T, int N, class Do> INLINE void each_of_tile(Do work) {
+#pragma GCC unroll 16
+  for (int t = 0; t < T; t++)
+#pragma GCC unroll 4
+    for (int v = 0; v < N; v++) work(t, v);
+}
+
+// z += w·taken for the C rows of x. The weights lie in packed tiles of LAYER_TILE outputs, `tile_floats` apart.
+enum class Take { now, now_and_past, past_less_now, now_less_past };
+template <Take take, int C, int T, int N>
+INLINE void pass(V (&z)[T][N], const float *w, ptrdiff_t tile_floats, const float *x, ptrdiff_t stride, ptrdiff_t back = 0) {
+#pragma GCC unroll 4
+  for (int i = 0; i < C; i++, x += stride, w += LAYER_TILE) {
+    V in[N];
+#pragma GCC unroll 4
+    for (int v = 0; v < N; v++) {
+      in[v] = load(x - back + v * VL);
+      if (take == Take::now_and_past) in[v] = load(x + v * VL) + in[v];
+      if (take == Take::past_less_now) in[v] = in[v] - load(x + v * VL);
+      if (take == Take::now_less_past) in[v] = load(x + v * VL) - in[v];
+      KEEP(in[v]);
+    }
+    accumulate<LAYER_TILE>(z, w, tile_floats, in);
+  }
+}
+
+// Bias and mix-in of T channels from o, for N vectors of frames from f.
+template <int C, int T, int N> INLINE void begin_tile(V (&z)[T][N], const Pair &pair, int o, int f) {
+  constexpr ptrdiff_t width = 4 * C + 1;
+  V in[N];
+  load_row(in, pair.block.condition + f);
+  each_of_tile<T, N>([&](int t, int v) { z[t][v] = all(pair.layer.bias[o + t]); });
+  accumulate<LAYER_TILE>(z, pair.layer.conv + o * width + 4 * C * LAYER_TILE, LAYER_TILE * width, in);
+}
+
+template <int C, int T, int N> static NOINLINE void first_tile(const Pair &pair, int o, int f, float *kept) {
+  constexpr ptrdiff_t width = 4 * C + 1, tile_floats = LAYER_TILE * width;
+  const ptrdiff_t stride = pair.block.x_stride, kept_stride = pair.block.kept_stride, dilation = pair.layer.dilation;
+  const float *const w = pair.layer.conv + o * width, *const x = pair.block.x + f;
+  float *const a = pair.a + o * kRow + f;
+  kept += o * kept_stride;
+  {
+    V z[T][N];
+    begin_tile<C>(z, pair, o, f);
+    pass<Take::past_less_now, C>(z, w, tile_floats, x, stride, 2 * dilation);
+    each_of_tile<T, N>([&](int t, int v) { store(a + t * kRow + v * VL, z[t][v]); });
+  }
+  {
+    V m[T][N];
+    each_of_tile<T, N>([&](int t, int v) { m[t][v] = all(0.f); });
+    pass<Take::now_and_past, C>(m, w + C * LAYER_TILE, tile_floats, x, stride, dilation);
+    each_of_tile<T, N>([&](int t, int v) { store(kept + t * kept_stride + v * VL, m[t][v]); });
+  }
+  V n[T][N];
+  each_of_tile<T, N>([&](int t, int v) { n[t][v] = all(0.f); });
+  pass<Take::now_less_past, C>(n, w + 2 * C * LAYER_TILE, tile_floats, x, stride, dilation);
+  each_of_tile<T, N>([&](int t, int v) {
+    float *const z = a + t * kRow + v * VL, *const keep = kept + t * kept_stride + v * VL;
+    const V m = load(keep);
+    store(z, load(z) + m + n[t][v]);
+    store(keep, m - n[t][v]);
+  });
+}
+
+template <int C, int T, int N> static NOINLINE void second_tile(const Pair &pair, int o, int f, const float *kept) {
+  constexpr ptrdiff_t width = 4 * C + 1;
+  const ptrdiff_t kept_stride = pair.block.kept_stride;
+  V z[T][N];
+  begin_tile<C>(z, pair, o, f);
+  each_of_tile<T, N>([&](int t, int v) { z[t][v] += load(kept + (o + t) * kept_stride + v * VL); });
+  pass<Take::now_less_past, C>(z, pair.layer.conv + o * width + 3 * C * LAYER_TILE, LAYER_TILE * width, pair.block.x + f,
+                               pair.block.x_stride, 2 * pair.layer.dilation);
+  each_of_tile<T, N>([&](int t, int v) { store(pair.a + (o + t) * kRow + f + v * VL, z[t][v]); });
+}
+
+template <int C, int T, int N> static NOINLINE void out_tile(const Pair &pair, int o, int f) {
+  const ptrdiff_t stride = pair.block.x_stride, next_stride = pair.block.next_stride;
+  const float *const x = pair.block.x + o * stride + f;
+  float *const next = pair.block.next + o * next_stride + f;
+  V y[T][N];
+  each_of_tile<T, N>([&](int t, int v) { y[t][v] = load(x + t * stride + v * VL) + pair.layer.out_bias[o + t]; });
+  pass<Take::now, C>(y, pair.layer.out + o * C, LAYER_TILE * C, pair.a + f, kRow);
+  each_of_tile<T, N>([&](int t, int v) { store(next + t * next_stride + v * VL, y[t][v]); });
+}
+
+template <int C, class F> static void paired_layer(const WaveNetLayer &layer, const LayerBlock &block) {
+  alignas(64) float a[C * kRow];
+  const Pair pair{layer, block, a};
+  const int dilation = layer.dilation;
+  // All outputs of a span; a single vector takes two tiles at a time, or its sums would wait for each other.
+  const auto each_tile = [](auto n, auto work) {
+    constexpr int T = n.value == 1 ? 2 * LAYER_TILE : LAYER_TILE;
+    for (int o = 0; o < C; o += T) work(Number<T>(), o);
+  };
+  // Runs of first frames and of second ones take turns. A vector in which one run ends is computed again for the next.
+  for (int begin = 0, end; begin < block.frames; begin = end) {
+    const int phase = (block.phase + begin) % (2 * dilation), into = phase % dilation;
+    end = block.frames - begin < dilation - into ? block.frames : begin + dilation - into;
+    each_span<LAYER_VECTORS>(begin, end, [&](auto n, int f) {
+      float *const kept = block.kept + into + f - begin;
+      each_tile(n, [&](auto t, int o) {
+        if (phase < dilation) first_tile<C, t.value, n.value>(pair, o, f, kept);
+        else second_tile<C, t.value, n.value>(pair, o, f, kept);
+      });
+    });
+  }
+  each_span<2>(0, block.frames, [&](auto n, int f) {
+    for (int c = 0; c < C; c++)
+#pragma GCC unroll 2
+      for (int v = 0; v < n.value; v++) {
+        float *const z = a + c * kRow + f + v * VL, *const head = block.head + c * kRow + f + v * VL;
+        const V y = F::of(load(z), layer, c);
+        store(z, y);
+        store(head, block.first ? y : load(head) + y);
+      }
+  });
+  if (!block.next) return;
+  each_span<LAYER_VECTORS>(0, block.frames, [&](auto n, int f) {
+    each_tile(n, [&](auto t, int o) { out_tile<C, t.value, n.value>(pair, o, f); });
+  });
+}
+
+template <int K, class F> static decltype(WaveNetLayer::run) layer_for(int channels, bool paired) {
   switch (channels) {
-    case 16: return layer_rows<16, K, LAYER_TILE, 2, F>;
-    case 8: return layer_rows<8, K, LAYER_TILE, 2, F>;
+    case 16: return paired ? paired_layer<16, F> : layer_rows<16, K, LAYER_TILE, LAYER_VECTORS, F>;
+    case 8: return layer_rows<8, K, LAYER_TILE, LAYER_VECTORS, F>;
     case 4: return layer_rows<4, K, 4, WIDE * 2, F>;
     case 3: return layer_rows<3, K, 3, WIDE + 2, F>;
     case 2: return layer_rows<2, K, 2, 4, F>;
@@ -279,10 +407,12 @@ template <int K, class F> static decltype(WaveNetLayer::run) layer_for(int chann
   }
 }
 
-static decltype(WaveNetLayer::run) wavenet_layer(int channels, int taps, Activation activation) {
+static decltype(WaveNetLayer::run) wavenet_layer(int channels, int taps, Activation activation, bool paired) {
   switch (activation) {
-    case Activation::tanh: return taps == 3 ? layer_for<3, Tanh>(channels) : layer_for<0, Tanh>(channels);
-    case Activation::leaky_relu: return taps == 6 ? layer_for<6, LeakyRelu>(channels) : layer_for<0, LeakyRelu>(channels);
+    case Activation::tanh: return taps == 3 ? layer_for<3, Tanh>(channels, paired) : layer_for<0, Tanh>(channels, false);
+    case Activation::leaky_relu:
+      if (taps == 6) return layer_for<6, LeakyRelu>(channels, false);
+      return layer_for<0, LeakyRelu>(channels, paired);
     default: return nullptr;
   }
 }
@@ -381,3 +511,5 @@ const Kernels table = {ISA_NAME, VL, wavenet_layer, LAYER_TILE, affine, activate
                        recurrent<LstmCell>, recurrent<GruCell>, together<LstmCell>, together<GruCell>};
 
 #undef INLINE
+#undef NOINLINE
+#undef KEEP

@@ -50,9 +50,15 @@ void Conv::absorb(const Conv &mixin) {
 
 void Conv::pack() {
   const int width = kernel * inputs + mixed;
-  packed = Floats(size_t(outputs) * width);
   const auto weight = [&](int o, int i) { return dense[size_t(o) * width + i]; };
-  if (tiled) pack_layer(packed.data(), outputs, width, weight);
+  const auto pair_weight = [&](int o, int i) {
+    if (i >= 4 * inputs) return weight(o, i - inputs);
+    const int in = i % inputs;
+    return pair_taps(weight(o, in), weight(o, inputs + in), weight(o, 2 * inputs + in), i / inputs);
+  };
+  packed = Floats(size_t(outputs) * (paired ? width + inputs : width));
+  if (paired) pack_layer(packed.data(), outputs, width + inputs, pair_weight);
+  else if (tiled) pack_layer(packed.data(), outputs, width, weight);
   else pack_affine(packed.data(), outputs, width, weight);
   dense = {};
 }

@@ -32,7 +32,8 @@ class Conv {
   Floats packed, bias;
   std::vector<float> dense;  // [out][tap][in], zeros between groups; the mix-in's inputs behind the last tap
   int mixed = 0;             // inputs of the absorbed mix-in
-  bool tiled = false;        // packed for kernels().wavenet_layer instead of affine
+  bool tiled = false;        // packed for kernels().wavenet_layer instead of affine,
+  bool paired = false;       // and in pairs
   static constexpr int kMaxKernel = 64;
 };
 

@@ -18,6 +18,9 @@ struct Layer {
   Gating gating = Gating::none;
   Film conv_pre, conv_post, mixin_pre, mixin_post, activation_pre, activation_post, layer1x1_post, head1x1_post;
   History past;
+  int64_t kept = 0;  // of a paired convolution: see LayerBlock
+  size_t phase = 0;
+  int kept_stride() const { return conv.dilation + kPad; }
   bool mixed = false;  // the mix-in is computed together with the convolution
   WaveNetLayer kernel{};  // computes the whole layer at once, where kernel.run is set
 
@@ -185,12 +188,14 @@ class WaveNet : public Net {
         layer.mixed = !layer.conv_post.active() && !layer.mixin_pre.active() && !layer.mixin_post.active();
         if (layer.mixed) layer.conv.absorb(layer.mixin), macs += layer.mixin.macs();
         layer.kernel.run = kernel_for(array, layer);
-        if (layer.kernel.run) layer.conv.tiled = layer.layer1x1.tiled = true;
+        if (!layer.kernel.run) continue;
+        layer.conv.tiled = layer.layer1x1.tiled = true;
+        layer.conv.paired = pairs(array.channels, layer.conv.kernel, layer.conv.dilation);
       }
     each_part([](auto &part) { part.pack(); });
     for (Array &array : arrays_)
       for (Layer &layer : array.layers)
-        layer.kernel = {layer.conv.kernel, layer.conv.dilation, layer.activation.params.data(), layer.conv.packed.data(), layer.conv.bias.data(),
+        layer.kernel = {layer.conv.kernel, layer.conv.dilation, layer.conv.paired, layer.activation.params.data(), layer.conv.packed.data(), layer.conv.bias.data(),
                         layer.layer1x1.packed.data(), layer.layer1x1.bias.data(), layer.kernel.run};
 
     outputs = post_head_.empty() ? arrays_.back().head.outputs : post_head_.back().outputs;
@@ -221,7 +226,13 @@ class WaveNet : public Net {
     x_ = layout.rows(channels), head_ = layout.rows(heads), other_head_ = layout.rows(heads);
     z_ = layout.rows(rows), other_ = layout.rows(rows), film_ = layout.rows(rows + conditions);
     for (Array &array : arrays_) {
-      for (Layer &layer : array.layers) layer.past = History(array.channels, layer.conv.look(), layout);
+      for (Layer &layer : array.layers) {
+        layer.past = History(array.channels, layer.conv.look(), layout);
+        if (!layer.conv.paired) continue;
+        layer.kept = layout.take(int64_t(array.channels) * layer.kept_stride());
+        layer.phase = layout.heads.size();
+        layout.heads.push_back(0);
+      }
       if (array.head.kernel > 1) array.head_past = History(array.head_rows, array.head.look(), layout);
     }
     post_past_.resize(post_head_.size());
@@ -293,7 +304,8 @@ class WaveNet : public Net {
       layer.activation.kind = Activation::leaky_relu;
       layer.activation.params.assign(size_t(array.channels), 0.f);
     }
-    return kernels().wavenet_layer(array.channels, layer.conv.kernel, layer.activation.kind);
+    return kernels().wavenet_layer(array.channels, layer.conv.kernel, layer.activation.kind,
+                                   pairs(array.channels, layer.conv.kernel, layer.conv.dilation));
   }
 
   void shape_post_head(const Json &config) {
@@ -381,7 +393,13 @@ class WaveNet : public Net {
       const bool needed = l + 1 < array.layers.size() || &array != &arrays_.back();
       if (layer.kernel.run) {
         const auto [next, next_stride] = place(l + 1);
-        layer.kernel.run(layer.kernel, here, stride, condition, head, first, needed ? next : nullptr, next_stride, n);
+        LayerBlock block{here, stride, condition, head, first, needed ? next : nullptr, next_stride, n};
+        if (layer.conv.paired) {
+          int &phase = state.heads[layer.phase];
+          block.kept = base + layer.kept, block.kept_stride = layer.kept_stride(), block.phase = phase;
+          phase = (phase + n) % (2 * layer.conv.dilation);
+        }
+        layer.kernel.run(layer.kernel, block);
         first = false;
         layer.past.advance(state, n);
         here = next, stride = next_stride;
