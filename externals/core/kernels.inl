@@ -369,8 +369,8 @@ template <int C, class F> static void paired_layer(const WaveNetLayer &layer, co
     for (int o = 0; o < C; o += T) work(Number<T>(), o);
   };
   // Runs of first frames and of second ones take turns. A vector in which one run ends is computed again for the next.
-  for (int begin = 0, end; begin < block.frames; begin = end) {
-    const int phase = (block.phase + begin) % (2 * dilation), into = phase % dilation;
+  for (int begin = 0, end, phase = block.phase; begin < block.frames; phase = phase < dilation ? dilation : 0, begin = end) {
+    const int into = phase < dilation ? phase : phase - dilation;
     end = block.frames - begin < dilation - into ? block.frames : begin + dilation - into;
     each_span<LAYER_VECTORS>(begin, end, [&](auto n, int f) {
       float *const kept = block.kept + into + f - begin;

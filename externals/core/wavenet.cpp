@@ -397,7 +397,8 @@ class WaveNet : public Net {
         if (layer.conv.paired) {
           int &phase = state.heads[layer.phase];
           block.kept = base + layer.kept, block.kept_stride = layer.kept_stride(), block.phase = phase;
-          phase = (phase + n) % (2 * layer.conv.dilation);
+          phase += n;
+          while (phase >= 2 * layer.conv.dilation) phase -= 2 * layer.conv.dilation;
         }
         layer.kernel.run(layer.kernel, block);
         first = false;
