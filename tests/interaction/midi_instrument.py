@@ -13,8 +13,12 @@ import os, select, sys, time
 import rtmidi
 
 source, sink = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, sys.argv[1]), rtmidi.MidiIn(rtmidi.API_UNIX_JACK, sys.argv[1])
-source.open_virtual_port("keys")
-sink.open_virtual_port("sound")
+if sys.argv[2:]:
+    source.open_port(source.get_ports().index(sys.argv[2]), "keys")
+    sink.open_port(sink.get_ports().index(sys.argv[3]), "sound")
+else:
+    source.open_virtual_port("keys")
+    sink.open_virtual_port("sound")
 os.write(1, b"ready\\n")
 rest = b""
 while True:
@@ -38,10 +42,11 @@ class MidiInstrument:
     :ivar received: when, and which message
     """
 
-    def __init__(self, env: dict[str, str], name: str) -> None:
+    def __init__(self, env: dict[str, str], name: str, *ports: str) -> None:
+        """:param ports: one that it plays into and one that it hears, if any"""
         self.name = name
         self.received: list[tuple[float, bytes]] = []
-        self._process = subprocess.Popen([sys.executable, "-c", PROGRAM, name], env=env, stdin=subprocess.PIPE,
+        self._process = subprocess.Popen([sys.executable, "-c", PROGRAM, name, *ports], env=env, stdin=subprocess.PIPE,
                                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         output: Any = self._process.stdout
         assert output.readline() == b"ready\n", "the instrument did not start"

@@ -76,7 +76,7 @@ class TestInputCountsInEveryMode:
         keyboard, synth = plug("Keyboard"), plug("Synth")
         player = instrument(MIDI.replace('["pitch_bend", 1]', '["note_velocity", 1]'), env=jack.env)
         player.play(0.5, 0.5, 0.5)  # so that all values are known
-        wait_until(lambda: keyboard.send(0x90, 60, 100) and self.rows(player) > 1, "the first row", every=0.2)
+        wait_until(lambda: keyboard.send(0x90, 60, 100) and self.rows(player) > 1, "the first row", 30, every=0.2)
         for mode in MODES:
             player.command("mode", mode)
             time.sleep(0.1)
@@ -89,7 +89,7 @@ class TestInputCountsInEveryMode:
 
     def test_serial(self, instrument: Start, cable: Cable, wait_until: Wait) -> None:
         player = instrument(CONFIG + f'[serial]\nport = "{cable.path}"\n')
-        wait_until(lambda: cable.send("0.5,0.5,0.5\n") or self.rows(player), "the first row", every=0.2)
+        wait_until(lambda: cable.send("0.5,0.5,0.5\n") or self.rows(player), "the first row", 30, every=0.2)
         for mode in MODES:
             player.command("mode", mode)
             time.sleep(0.1)
@@ -105,7 +105,7 @@ class TestInputCountsInEveryMode:
         number = free_port()
         player = instrument(CONFIG + f'[serialmidi]\nport = "{cable.path}"\n[websocket]\nserver_port = {number}\n')
         player.play(0.5, 0.5, 0.5)  # so that all values are known
-        wait_until(lambda: cable.send(bytes([0xB0, 1, 64])) or self.rows(player) > 1, "the first row", every=0.2)
+        wait_until(lambda: cable.send(bytes([0xB0, 1, 64])) or self.rows(player) > 1, "the first row", 30, every=0.2)
         with connect(f"ws://127.0.0.1:{number}/", close_timeout=0.2) as page:
             for mode in MODES:
                 player.command("mode", mode)
