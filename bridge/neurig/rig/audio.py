@@ -64,6 +64,8 @@ class AudioProcess:
             threading.Thread(target=self._look_for_jack, name="look for JACK", daemon=True).start()
         if opened.jack_name:
             threading.Thread(target=self._watch_wires, args=[opened.jack_name], name="wires", daemon=True).start()
+        import neurig.onnx  # noqa: F401  now: in the middle of a rig's life it would hold the GIL for a few blocks
+
         gc.collect()
         gc.freeze()
         gc.disable()  # collecting would stop the audio thread, which needs the GIL
