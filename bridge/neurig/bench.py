@@ -278,7 +278,7 @@ def _row(head: tuple[str, str, int, int], model: Model, slim: float | None, runs
         ns_per_sample=float(ns), ns_low=float(low), ns_high=float(high),
         wall_ns_per_sample=float(np.median([run.wall for run in runs])),
         real_time_factor=1e9 / (_rate(model) * float(ns) * head[3]),
-        fma_share=model.info["macs"] * 1e9 / float(ns) / peak if slim is None else None,
+        fma_share=model.info["macs"] * 1e9 / float(ns) / peak if slim is None and "macs" in model.info else None,
         worst_block=float(blocks.max() / np.median(blocks)),
         esr=_esr(reference, runs[0].output, settled),
         slim=slim,

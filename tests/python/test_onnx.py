@@ -1,6 +1,7 @@
 """ONNX models as predictors and amps, through onnxruntime; and what neurig writes as ONNX, checked with it."""
 
 import gc
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -150,6 +151,16 @@ def test_render(tmp_path: Path, command: Command) -> None:
         command("render", name, phrase, f"{Path(name).suffix[1:]}.wav")
     (nam, _), (other, _) = (soundfile.read(tmp_path / f"{kind}.wav") for kind in ("nam", "onnx"))
     assert esr(nam, other) < 1e-11
+    [row] = json.loads(command("bench", "crunch.onnx", "--rounds", "1", "--json").stdout)
+    assert row["ns_per_sample"] > 0 and row["fma_share"] is None
+
+
+def test_channels_together(tmp_path: Path) -> None:
+    convert.convert(share("models", "crunch.nam"), tmp_path / "crunch.onnx")
+    model = neurig.load(tmp_path / "crunch.onnx")
+    channels = X[:6000].reshape(3, 2000)
+    together = model.instance(channels=3).process(channels)
+    assert all(np.array_equal(y, model.instance().process(x)) for x, y in zip(channels, together, strict=True))
 
 
 def test_models_and_streams_let_go_of_their_graph(tmp_path: Path) -> None:
