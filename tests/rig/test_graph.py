@@ -102,6 +102,17 @@ def test_a_cabinet_has_no_latency(noise: Signal) -> None:
     assert np.abs(half[:, 0] - (0.75 * noise + 0.25 * 10 ** (6 / 20) * expected)).max() < 1e-5
 
 
+def test_the_sides_of_a_stereo_cabinet(noise: Signal, tmp_path: Path) -> None:
+    left, right = (np.random.default_rng(seed).normal(0, np.exp(-np.arange(500) / 50)) for seed in (1, 2))
+    soundfile.write(tmp_path / "stereo.wav", np.stack([left, right], axis=1), RATE, "FLOAT")
+    gain = 10 ** (neurig.load(tmp_path / "stereo.wav").info["metadata"]["normalised_by_db"] / 20)
+    nodes = THROUGH | {"cab": ("ir", {"file": str(tmp_path / "stereo.wav"), "side": 0.0})}
+    y = play(nodes, [("in", "cab"), ("cab", "out")], noise, [(12000, "set", "cab", "side", 1.0, 0.1)])[:, 0]
+    for part, taps in ((slice(0, 11000), left), (slice(18000, None), right)):
+        expected = gain * signal.fftconvolve(noise, taps)[: len(noise)]
+        assert np.abs(y - expected)[part].max() < 1e-4 * np.abs(expected).max()
+
+
 def test_order_of_making_does_not_matter(noise: Signal) -> None:
     """Made and connected from the end to the beginning, and mixed natively and by pyo's objects: no block is lost."""
     nodes = {

@@ -424,6 +424,26 @@ def test_a_models_own_knobs(rig: Client, data: Path) -> None:
     assert rig.list("params") == before
 
 
+def test_the_sides_of_a_stereo_cabinet(rig: Client, tmp_path: Path) -> None:
+    """A knob, too, also of an ir node."""
+    import soundfile
+
+    path = str(tmp_path / "stereo.wav")
+    soundfile.write(path, [[1.0, 0.5], [0.25, 0.0]], 48000, "FLOAT")
+    rig.do("/rig/new", "left", "ir", "file", path, "side", 0.0)
+    rig.do("/rig/new", "both", "amp", "model", path)
+    assert (rig.get("/rig/left/side"), rig.get("/rig/both/side")) == (0, 0.5)
+    assert rig.do("/rig/left/side", 1, 50)[-1] == 1 and rig.fails("/rig/left/side", 2)[0] == "bad_value"
+    rig.do("/rig/save", "sides")
+    before = rig.list("params")
+    rig.do("/rig/left/file", "open-back.wav")
+    assert rig.fails("/rig/left/side", 0.5)[0] == "unknown"
+    rig.do("/rig/load", "sides")
+    assert rig.list("params") == before
+    code, text = rig.fails("/rig/left/file", "crunch.nam")
+    assert code == "bad_file" and "make a node of the type amp for it" in text
+
+
 class TestStates:
     def test_there_and_back(self, serve: Callable[..., Server], tmp_path: Path) -> None:
         rig = serve().client
