@@ -235,11 +235,13 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
 
 def test_amps_that_have_no_way_into_onnx(tmp_path: Path, command: Command) -> None:
     vectors = Path(__file__).parents[1] / "core" / "nam_vectors"
-    reasons = {"linear": "no WaveNet or LSTM of NAM's, but Linear", "wavenet-films": "its layers have conv_pre_film",
+    reasons = {"linear": "no WaveNet or LSTM, but Linear", "wavenet-films": "its layers have conv_pre_film",
                "wavenet-groups": "a model for its condition", "wavenet-post-head": "a head after its head",
                "wavenet-two-inputs": "several inputs", "wavenet-activations": "its activation Softsigmoid"}
     for name, reason in reasons.items():
         assert reason in command("convert", vectors / f"{name}.nam", "amp.onnx", code=1).stderr
+    cabinet = share("models", "open-back.wav")
+    assert "amps of NAM are written as .onnx; this one is IR's" in command("convert", cabinet, "amp.onnx", code=1).stderr
     assert "written as .onnx" in command("convert", vectors / "lstm.nam", "amp.json", code=1).stderr
     assert "can be played, but not be changed" in command(
         "convert", _filter(tmp_path / "a.onnx", np.array([1.0])), "a.mdrnn", code=1).stderr

@@ -116,6 +116,8 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> C
     if format_of(source) is None and (model := load(source)).is_amp:
         if target.suffix.lower() != ".onnx":
             raise ModelError(f"{target}: an amp is written as .onnx")
+        if model.info["family"] != "NAM":
+            raise ModelError(f"{source}: amps of NAM are written as .onnx; this one is {model.info['family']}'s")
         from neurig.convert import nam
 
         notice = nam.write(source, target)

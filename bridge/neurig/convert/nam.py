@@ -40,7 +40,7 @@ def write(source: Path, target: Path) -> str:
     writer = {"WaveNet": _wavenet, "LSTM": _lstm}.get(model.get("architecture", ""))
     try:
         if writer is None:
-            raise ValueError(f"it is no WaveNet or LSTM of NAM's, but {model.get('architecture', 'of another family')}")
+            raise ValueError(f"it is no WaveNet or LSTM, but {model.get('architecture')}")
         graph = Graph(model["architecture"])
         signal = graph.input("signal", [1, 1, "n"])
         weights = _Weights(model["weights"])
