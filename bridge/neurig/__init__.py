@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from neurig.model import Instance, Model, impulse_response, load
     from neurig.predictor import Predictor
+    from neurig.session import Session
 
     __version__: str
 
-__all__ = ["Instance", "Model", "ModelError", "Predictor", "__version__", "impulse_response", "load"]
+__all__ = ["Instance", "Model", "ModelError", "Predictor", "Session", "__version__", "impulse_response", "load"]
 
 _HOMES = {
     "Instance": "neurig.model",
@@ -25,6 +26,7 @@ _HOMES = {
     "impulse_response": "neurig.model",
     "load": "neurig.model",
     "Predictor": "neurig.predictor",
+    "Session": "neurig.session",
 }
 
 

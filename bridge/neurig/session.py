@@ -3,7 +3,7 @@
 A :class:`Session` neither sleeps nor looks at a clock. It is told what happened and what time it is, and tells which
 frames are due:
 
->>> session = Session(neurig.Predictor("wander.mdrnn"), mode="callresponse", threshold=0.5)
+>>> session = neurig.Session(neurig.Predictor("wander.mdrnn"), mode="callresponse", threshold=0.5)
 >>> session.input([0.2, 0.4, 0.9], now=10.0)      # the player moves
 >>> session.due                                   # and then rests: half a second later the network answers
 10.5

@@ -123,8 +123,8 @@ void MDRNN::configure() {
   };
   for (const auto &[input, setting] : settings)
     if (changed(input)) neurig_session_set(session, setting, in0(input));
-  if (changed(kSeed) && in0(kSeed) >= 0)
-    neurig_session_seed(session, static_cast<uint64_t>(std::min(in0(kSeed), 1e18f)));
+  if (changed(kSeed) && in0(kSeed) >= 0 && in0(kSeed) < 1e18f)
+    neurig_session_seed(session, static_cast<uint64_t>(in0(kSeed)));
   if (changed(kMode) && in0(kMode) >= 0 && in0(kMode) < NEURIG_MODES)
     neurig_session_set_mode(session, static_cast<int>(in0(kMode)), now);
   if (changed(kRun)) neurig_session_run(session, in0(kRun) > 0, now);

@@ -10,6 +10,7 @@ from pathlib import Path
 import neurig
 import numpy as np
 import pytest
+from neurig.dataset import read_log
 from neurig.files import share
 from neurig.session import Session
 from numpy.typing import ArrayLike, NDArray
@@ -339,6 +340,9 @@ def test_records_a_log(tmp_path: Path) -> None:
     times = [time for time, source, _ in found if source == "interface"]
     steps_ = [(after - before).total_seconds() for before, after in zip(times, times[1:])]
     assert steps_ == pytest.approx([EVERY / 1000] * 3, abs=1.5e-6)
+    with log.open() as lines:
+        collated = read_log(lines, dimension=4)
+    assert len(collated.rows) == 3 and not collated.malformed, "and a dataset can be made of it"
 
 
 def test_records_without_a_model_and_goes_on_in_the_same_file(tmp_path: Path) -> None:
