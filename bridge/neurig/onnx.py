@@ -232,9 +232,9 @@ class _Predictor(_Engine):
     def __init__(self, graph: _Graph) -> None:
         super().__init__(graph)
         self.dimension = graph.width
-        if self.dimension < 2:
-            raise ValueError("its input has one number: a predictor's frames have two at least, and an amp's samples "
-                             "need an axis of free length (a dynamic axis)")
+        if not 2 <= self.dimension <= 64:
+            raise ValueError(f"its input has the fixed length {self.dimension}: a predictor's frames have from 2 to 64 "
+                             "numbers, and an amp's samples need an axis of free length (a dynamic axis)")
         size = len(graph.run(np.zeros(self.dimension, np.float32), np.zeros(graph.state, np.float32)))
         self.is_plain = size == self.dimension
         self.mixtures, rest = (1, 0) if self.is_plain else divmod(size, 2 * self.dimension + 1)
