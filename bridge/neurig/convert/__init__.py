@@ -117,7 +117,8 @@ def convert(source: str | os.PathLike[str], target: str | os.PathLike[str]) -> C
         if target.suffix.lower() != ".onnx":
             raise ModelError(f"{target}: an amp is written as .onnx")
         if model.info["family"] != "NAM":
-            raise ModelError(f"{source}: only amps of NAM are written as .onnx, and this one is of the family {model.info['family']}")
+            raise ModelError(f"{source}: only amps of NAM are written as .onnx, and this one is of the family "
+                             f"{model.info['family']}")
         from neurig.convert import nam
 
         notice = nam.write(source, target)
