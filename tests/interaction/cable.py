@@ -33,6 +33,7 @@ class Cable:
 
     def unplug(self) -> None:
         if self._master >= 0:
+            self.path.unlink(missing_ok=True)  # the terminal's number may be another one's the moment it is closed
             os.close(self._master)
             self._master = -1
 
