@@ -31,6 +31,9 @@ def learning_curve(history: list[Epoch], best: int, path: Path) -> None:
     kept = history[best - 1].validation
     axes.plot(best, kept, "o", color=_PREDICTED, markersize=8, label=f"kept: {kept:.3f} in epoch {best}")
     axes.set(xlabel="epoch", ylabel="negative log likelihood of a row", title="The less a row surprises, the lower")
+    late = [loss for epoch in history[len(history) // 8 :] for loss in (epoch.loss, epoch.validation)]
+    margin = 0.05 * (max(late) - min(late)) + 1e-3
+    axes.set_ylim(min(*late, kept) - margin, max(late) + margin)  # the fall at the beginning would make all that follows flat
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
     axes.legend()
