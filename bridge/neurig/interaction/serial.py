@@ -226,7 +226,7 @@ class Line:
         if self._serial and self._serial.baudrate != self._rate:
             try:
                 self._serial.baudrate = self._rate
-            except (serial.SerialException, OSError):
+            except (serial.SerialException, OSError, termios.error):
                 self._gone.set()
 
     # -- opening, reading
@@ -255,7 +255,7 @@ class Line:
         except asyncio.CancelledError:  # nobody wants it any more
             opening.add_done_callback(lambda done: done.exception() or done.result().close())
             raise
-        except (serial.SerialException, OSError, ValueError) as problem:
+        except (serial.SerialException, OSError, termios.error, ValueError) as problem:
             return _reason(problem)
         self._gone.clear()
         self._idle_at, self._message = 0.0, 0
