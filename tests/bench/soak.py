@@ -7,9 +7,9 @@ One ``neurig run`` after another is started, played, and ended, mostly by kill -
 process is killed, or a cable pulled, all events but the latest are in the log; that one may be lost. In the log, the
 events of each way in have to be there, once, and in their order.
 
-JACK, too, loses MIDI where the machine is too busy for it: its log tells of cycles that failed. What
-is lost then is counted for itself. It may also stand still: so each MIDI device listens to itself, and where it hears
-nothing, or neurig's client is no longer connected, another JACK server is started.
+JACK, too, loses MIDI where the machine is too busy for it: its log tells of cycles that failed, and what is lost then is
+counted for itself. It may also stand still ("engine may now behave abnormally"), or throw clients out; each MIDI device
+listens to itself, to tell. Then the other ways go on to be verified, and the next life has a new JACK server.
 """
 
 from __future__ import annotations
@@ -281,21 +281,21 @@ class MidiWay(Way):
         return self._log.read_text().count("Process error")
 
     def excuse_jack(self) -> None:
-        """:raises JackStands: where this device does not hear itself, or neurig's client is not connected to it"""
+        """:raises JackStands: where this device does not hear itself, JACK has thrown neurig out, or says that it is ill"""
         before = len(self.device.messages)
         self.probe()
         time.sleep(1)
         echoes = self.device.messages[before:].count(bytes((0xB0, 7, PROBE)))
         links = subprocess.run(["jack_lsp", "-c", f"{self._name}:keys"], env=self._jack.env, capture_output=True,
                                text=True, timeout=20).stdout
-        if not echoes or "neurig" not in links:
+        log = self._log.read_text()
+        if not echoes or "neurig" not in links or "may now behave abnormally" in log:
             for sent in self.sent:
                 sent.in_flight = True
             self.lost -= len(self.sent) - len(self.found)
             self.lost_on_the_way += len(self.sent) - len(self.found)
-            log = self._log.read_text().splitlines()
             raise JackStands(f"{echoes} messages came back; the connections are {' '.join(links.split())}; jackd "
-                             f"{'lives' if Path(f'/proc/{self._jack.pid}').exists() else 'has ended'}: {log[-1]}")
+                             f"{'lives' if Path(f'/proc/{self._jack.pid}').exists() else 'has ended'}: {log.splitlines()[-1]}")
 
     def close(self) -> None:
         self.device.unplug()
