@@ -7,8 +7,8 @@ One ``neurig run`` after another is started, played, and ended, mostly by kill -
 process is killed, or a cable pulled, all events but the latest are in the log; that one may be lost. In the log, the
 events of each way in have to be there, once, and in their order.
 
-JACK, too, loses MIDI where the machine is too busy for it: its log tells of cycles that failed, and what is lost then is
-counted for itself. It may also stand still ("engine may now behave abnormally"), or throw clients out; each MIDI device
+JACK, too, loses MIDI where the machine is too busy for it: its log tells of cycles that failed, and what is lost then
+is counted for itself. It may also stand still ("engine may now behave abnormally"), or throw clients out; each MIDI device
 listens to itself, to tell. Then the other ways go on to be verified, and the next life has a new JACK server.
 """
 
@@ -281,7 +281,7 @@ class MidiWay(Way):
         return self._log.read_text().count("Process error")
 
     def excuse_jack(self) -> None:
-        """:raises JackStands: where this device does not hear itself, JACK has thrown neurig out, or says that it is ill"""
+        """:raises JackStands: where this device does not hear itself, or JACK has thrown neurig out, or is ill"""
         before = len(self.device.messages)
         self.probe()
         time.sleep(1)
@@ -294,8 +294,8 @@ class MidiWay(Way):
                 sent.in_flight = True
             self.lost -= len(self.sent) - len(self.found)
             self.lost_on_the_way += len(self.sent) - len(self.found)
-            raise JackStands(f"{echoes} messages came back; the connections are {' '.join(links.split())}; jackd "
-                             f"{'lives' if Path(f'/proc/{self._jack.pid}').exists() else 'has ended'}: {log.splitlines()[-1]}")
+            raise JackStands(f"{echoes} messages came back; the connections are {' '.join(links.split())}; its log "
+                             f"ends with: {log.splitlines()[-1]}")
 
     def close(self) -> None:
         self.device.unplug()
