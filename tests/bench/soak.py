@@ -8,8 +8,8 @@ process is killed, or a cable pulled, all events but the latest are in the log; 
 events of each way in have to be there, once, and in their order.
 
 JACK, too, loses MIDI where the machine is too busy for it: its log tells of cycles that failed, and what is lost then
-is counted for itself. It may also stand still ("engine may now behave abnormally"), or throw clients out; each MIDI device
-listens to itself, to tell. Then the other ways go on to be verified, and the next life has a new JACK server.
+is counted for itself. It may also stand still ("engine may now behave abnormally"), or throw clients out; to tell, each
+MIDI device listens to itself. Then the other ways go on to be verified, and the next life has a new JACK server.
 """
 
 from __future__ import annotations
