@@ -23,7 +23,9 @@ void RecurrentLayer::run(State &state, const float *in, ptrdiff_t in_stride, flo
 
 void RecurrentLayer::run(State *const *states, int channels, const float *const *in, ptrdiff_t in_stride,
                          float *const *out, ptrdiff_t out_stride, int frames) const {
-  if (channels == 1 || units() > kTogetherUnits || states[0]->exact) {
+  // Units that are left after whole vectors would hold the channels up.
+  const bool pays = units() <= kTogetherUnits && (!gates_.full() || !gates_.packed());
+  if (channels == 1 || !pays || states[0]->exact) {
     for (int k = 0; k < channels; k++) run(*states[k], in[k], in_stride, out[k], out_stride, frames);
     return;
   }

@@ -166,23 +166,42 @@ INLINE void recurrent_step(const float *w, ptrdiff_t chunk, const float *bias, c
 #pragma GCC unroll 16
   for (int v = 0; v < N; v++)
     if (CHAINS == 4) sum[0][v] = (sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v]);
-    else sum[0][v] += sum[1][v];
+    else if (CHAINS == 2) sum[0][v] += sum[1][v];
   h += first * VL, c += first * VL, next += first * VL;
 #pragma GCC unroll 16
   for (int v = 0; v < FULL; v++, h += VL, c += VL, next += VL) Cell::template finish<1>(sum[0] + 4 * v, h, c, next);
   if constexpr (SHARE > 0) Cell::template finish<SHARE>(sum[0] + 4 * FULL, h, c, next);
 }
 
+template <int N> struct Size {
+  static constexpr int size = N;
+};
+
+// Units for which there is a step of their own, with all sums in registers.
+constexpr bool at_once(int units, int full, int share) {
+  const bool common = units == 8 || units == 12 || units == 16 || units == 20 || units == 24 || units == 32 || units == 40;
+  return common && 4 * full + (share ? 4 / share : 0) <= 10;
+}
+// Of how many sums: four where only a few units are left, otherwise two as far as the registers go.
+constexpr int chains_of(int units, int full, int share) {
+  const int together = at_once(units, full, share) ? 4 * full + (share ? 4 / share : 0) : 4;
+  return !full ? 4 : 8 * together <= 3 * REGISTERS ? 2 : 1;
+}
+
 // What is left of the units after the full vectors, `share` gates to a vector.
 template <class Cell>
 INLINE void packed_step(const float *w, ptrdiff_t chunk, const float *bias, const float *x, ptrdiff_t x_stride,
-                        int inputs, const float *h, int units, int full, int share, float *c, float *next) {
-  switch (share + !full) {
-    case 2: return recurrent_step<Cell, 0, 2, 2>(w, chunk, bias, x, x_stride, inputs, h, units, full, c, next);
-    case 3: return recurrent_step<Cell, 0, 2, 4>(w, chunk, bias, x, x_stride, inputs, h, units, full, c, next);
-    case 4: return recurrent_step<Cell, 0, 4, 2>(w, chunk, bias, x, x_stride, inputs, h, units, full, c, next);
-    case 5: return recurrent_step<Cell, 0, 4, 4>(w, chunk, bias, x, x_stride, inputs, h, units, full, c, next);
-  }
+                        int inputs, const float *h, int units, int full, int share, int chains, float *c, float *next) {
+  const auto step = [&](auto part, auto sums) {
+    recurrent_step<Cell, 0, part.size, sums.size>(w, chunk, bias, x, x_stride, inputs, h, units, full, c, next);
+  };
+  const auto with = [&](auto part) {
+    if (chains == 4) step(part, Size<4>{});
+    else if (chains == 2) step(part, Size<2>{});
+    else step(part, Size<1>{});
+  };
+  if (share == 2) with(Size<2>{});
+  else with(Size<4>{});
 }
 
 // UNITS: their number where it is known to the compiler, else 0.
@@ -190,8 +209,7 @@ template <class Cell, int UNITS>
 static void recurrent_block(const Gates &gates, const float *w, const float *bias, float *state, const float *in,
                             ptrdiff_t in_stride, float *out, ptrdiff_t out_stride, int frames) {
   constexpr int LEFT = UNITS % VL, SHARE = !LEFT || LEFT > VL / 2 ? 0 : LEFT > VL / 4 ? 2 : 4;
-  constexpr int FULL = UNITS / VL + (LEFT && !SHARE), N = 4 * FULL + (SHARE ? 4 / SHARE : 0);
-  constexpr bool at_once = UNITS && 16 * N <= 5 * REGISTERS;  // two sums of each stay in registers
+  constexpr int FULL = UNITS / VL + (LEFT && !SHARE);
   const int inputs = gates.inputs, units = UNITS ? UNITS : gates.units;
   const int full = gates.full(), share = gates.share(), padded = gates.padded();
   const ptrdiff_t chunk = ptrdiff_t(gates.chunk());
@@ -200,15 +218,15 @@ static void recurrent_block(const Gates &gates, const float *w, const float *bia
   for (int u = 0; u < padded; u += VL) store(h + u, load(state + u));
   for (int f = 0; f < frames; f++) {
     const float *const x = in + f;
-    if constexpr (at_once) {
-      recurrent_step<Cell, FULL, SHARE, FULL ? 2 : 4>(w, chunk, bias, x, in_stride, inputs, h, units, 0, c, next);
+    if constexpr (at_once(UNITS, FULL, SHARE)) {
+      recurrent_step<Cell, FULL, SHARE, chains_of(UNITS, FULL, SHARE)>(w, chunk, bias, x, in_stride, inputs, h, units, 0, c, next);
     } else {
       // One vector of units after the other; to and fro, as the cache may not hold them all.
       for (int n = 0; n < full; n++) {
         const int v = f % 2 ? full - 1 - n : n;
         recurrent_step<Cell, 1, 0, 2>(w, chunk, bias, x, in_stride, inputs, h, units, v, c, next);
       }
-      if (share) packed_step<Cell>(w, chunk, bias, x, in_stride, inputs, h, units, full, share, c, next);
+      if (share) packed_step<Cell>(w, chunk, bias, x, in_stride, inputs, h, units, full, share, chains_of(0, full, share), c, next);
     }
     for (int u = 0; u < units; u++) out[u * out_stride + f] = next[u];
     float *const before = h;
@@ -306,7 +324,7 @@ INLINE void add_part(V (&sum)[C][4], const float *const (&h)[C], const float *w,
 // The sums of a part for a frame, in the order of recurrent_step; `other` is finished meanwhile.
 template <class Cell, int C>
 static __attribute__((noinline)) void part_step(Part &part, Part &other, ptrdiff_t frame, ptrdiff_t x_stride, int inputs,
-                                                int units) {
+                                                int units, bool one_sum) {
   const float *x[C], *h[C];
 #pragma GCC unroll 4
   for (int k = 0; k < C; k++) x[k] = part.x[k] + frame, h[k] = part.h[k] + part.row;
@@ -318,6 +336,19 @@ static __attribute__((noinline)) void part_step(Part &part, Part &other, ptrdiff
   const float *w = part.w;
   for (int i = 0; i < inputs; i++, w += Cell::gates * VL) add_rows<Cell, C, false>(sum, x, i * x_stride, w);
   const int half = units / 2;
+  if (one_sum) {
+    add_part<Cell, C, 0>(sum, h, w, 0, half / 2, other);
+    add_part<Cell, C, 1>(sum, h, w, half / 2, half, other);
+    add_part<Cell, C, 2>(sum, h, w, half, half + half / 2, other);
+    add_part<Cell, C, 3>(sum, h, w, half + half / 2, units, other);
+#pragma GCC unroll 4
+    for (int k = 0; k < C; k++)
+#pragma GCC unroll 4
+      for (int g = 0; g < 4; g++) store(part.sum[k] + g * VL, sum[k][g]);
+    other.waiting = 0;
+    part.waiting = C;
+    return;
+  }
   add_part<Cell, C, 0>(sum, h, w, 0, half / 2, other);
   add_part<Cell, C, 1>(sum, h, w, half / 2, half, other);
   if (units % 2) add_rows<Cell, C, true>(sum, h, units - 1, w + (units - 1) * Cell::gates * VL);
@@ -350,11 +381,13 @@ template <int STEP> INLINE void turn(V (&row)[VL]) {
   if constexpr (2 * STEP < VL) turn<2 * STEP>(row);
 }
 
+// Units in whole vectors, or so few that they fill none.
 template <class Cell>
 static void together(const Gates &gates, const float *w, const float *bias, int channels, float *const *states,
                      const float *const *in, ptrdiff_t in_stride, float *const *out, ptrdiff_t out_stride, int frames) {
   const int inputs = gates.inputs, units = gates.units;
   const int full = gates.full(), share = gates.share(), padded = gates.padded();
+  const bool one_sum = full && chains_of(units, full, share) == 1;
   const ptrdiff_t chunk = ptrdiff_t(gates.chunk());
   alignas(64) float hs[kTogether][(VL + 1) * kTogetherUnits];  // h of so many frames, after that of the frame before
   for (int k = 0; k < channels; k++)
@@ -376,20 +409,20 @@ static void together(const Gates &gates, const float *w, const float *bias, int 
     for (int f = 0; f < end; f++) {
       const ptrdiff_t row = f * kTogetherUnits;
       for (int k = 0; share && k < channels; k++)
-        packed_step<Cell>(w, chunk, bias, in[k] + start + f, in_stride, inputs, hs[k] + row, units, full, share,
+        packed_step<Cell>(w, chunk, bias, in[k] + start + f, in_stride, inputs, hs[k] + row, units, 0, share, 4,
                           states[k] + padded, hs[k] + row + kTogetherUnits);
       for (Part *part = parts; part != parts + count; before = part++) {
         part->row = row;
         switch (part->channels) {
-          case 1: part_step<Cell, 1>(*part, *before, start + f, in_stride, inputs, units); break;
-          case 2: part_step<Cell, 2>(*part, *before, start + f, in_stride, inputs, units); break;
+          case 1: part_step<Cell, 1>(*part, *before, start + f, in_stride, inputs, units, one_sum); break;
+          case 2: part_step<Cell, 2>(*part, *before, start + f, in_stride, inputs, units, one_sum); break;
 #if REGISTERS == 32
-          case 3: part_step<Cell, 3>(*part, *before, start + f, in_stride, inputs, units); break;
-          case 4: part_step<Cell, 4>(*part, *before, start + f, in_stride, inputs, units); break;
+          case 3: part_step<Cell, 3>(*part, *before, start + f, in_stride, inputs, units, one_sum); break;
+          case 4: part_step<Cell, 4>(*part, *before, start + f, in_stride, inputs, units, one_sum); break;
 #endif
         }
       }
-      if (count && (share || channels <= kGroup)) finish_waiting<Cell>(*before);  // the next frame begins with it
+      if (count && channels <= kGroup) finish_waiting<Cell>(*before);  // the next frame begins with it
     }
     if (count) finish_waiting<Cell>(*before);
     for (int k = 0; k < channels; k++) {
