@@ -531,6 +531,7 @@ def main() -> None:
         print(text, flush=True)
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaves nothing running
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # `… &` in a script has it ignored, by children, too
     with tempfile.TemporaryDirectory() as name:
         print(soak(Path(name), 60 * options.minutes, options.seed, (5, 40), say))
 
