@@ -27,6 +27,7 @@ class Build(build_ext):
         for kind in ("models", "examples", "pd", "sc"):
             left_behind = shutil.ignore_patterns("__pycache__", "make", "*.so", "*.pd_linux")
             shutil.copytree(ROOT / kind, package / "share" / kind, ignore=left_behind)
+        shutil.copyfile(ROOT / "LICENSE", package / "share" / "LICENSE")
         externals.build_pd(package / "share" / "pd")
         externals.build_sc(package / "share" / "sc" / "plugins")
 

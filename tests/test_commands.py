@@ -82,6 +82,12 @@ def test_the_wheel_plays_where_there_is_no_compiler(tmp_path: Path, bare_path: s
     played = call(sys.executable, "-c", program, cwd=tmp_path, env={"PATH": bare_path, "PYTHONPATH": str(there)})
     assert played.returncode == 0, played.stdout + played.stderr
     assert str(ROOT) not in played.stdout
+    for host, name in (("pd", "neuralamp~.pd_linux"), ("sc", "plugins/NeuralAmp.so")):
+        done = call(sys.executable, "-m", "neurig.cli", "install", host, "--to", tmp_path / host,
+                    cwd=tmp_path, env={"PATH": bare_path, "PYTHONPATH": str(there)})
+        assert done.returncode == 0, done.stderr
+        for needed in (name, "models/crunch.nam", "LICENSE"):
+            assert (tmp_path / host / "neurig" / needed).is_file()
     here = call(sys.executable, "-m", "neurig.cli", "render", ROOT / "models" / "crunch.nam",
                 ROOT / "models" / "phrase.wav", tmp_path / "here.wav", env=os.environ | {"PATH": bare_path})
     assert here.returncode == 0, here.stderr

@@ -12,7 +12,7 @@ _REPOSITORY = _PACKAGE.parents[1]
 def share(kind: str, name: str = "") -> Path:
     """The path of something that comes with neurig: the repository's own when run from there, else the wheel's.
 
-    :param kind: ``"models"``, ``"examples"``, ``"pd"`` or ``"sc"``
+    :param kind: ``"models"``, ``"examples"``, ``"pd"``, ``"sc"`` or ``"LICENSE"``
     :param name: a file or folder in there; empty for the folder itself
     :raises FileNotFoundError: where it is missing
     """

@@ -11,7 +11,7 @@ from python.helpers import Command
 import neurig
 from neurig.files import share
 
-COMMANDS = ("bench", "convert", "dataset", "demo", "info", "render", "serve", "step", "test-mdrnn", "train")
+COMMANDS = ("bench", "convert", "dataset", "demo", "info", "install", "package", "render", "serve", "step", "test-mdrnn", "train")
 HEAVY = {"numpy", "rich", "torch", "matplotlib", "pyo", "h5py", "soundfile", "onnxruntime", "pythonosc", "neurig._core",
          "neurig.rig"}
 

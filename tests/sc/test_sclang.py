@@ -3,10 +3,7 @@
 sclang takes its time to start, so one run (see checks.scd) makes all checks of one server.
 """
 
-import contextlib
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sc.sclang import new_user, run_sclang
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,41 +36,13 @@ def rig_port(tmp_path_factory: pytest.TempPathFactory, jack_server) -> Iterator[
         assert server.wait(10) == 0
 
 
-def run_sclang(document: Path, env: dict[str, str], seconds: float = 120) -> str:
-    """Runs a document in sclang; gives what it posts.
-
-    :raises AssertionError: where it does not end well, or not in time
-    """
-    process = subprocess.Popen(
-        ["sclang", "-D", str(document)], env=env, start_new_session=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-    )  # fmt: skip
-    try:
-        posted, _ = process.communicate(timeout=seconds)
-    finally:
-        with contextlib.suppress(ProcessLookupError):  # the group is gone with its last process
-            os.killpg(process.pid, signal.SIGKILL)  # sclang, and the server that it has booted
-        process.wait()
-    assert process.returncode == 0, posted
-    return posted
-
-
 @pytest.fixture
 def sclang_env(tmp_path: Path, jack_server) -> dict[str, str]:
     """A new user, who has installed the Quark by a link into the folder for extensions, and has no screen."""
     extensions = tmp_path / ".local" / "share" / "SuperCollider" / "Extensions"
     extensions.mkdir(parents=True)
     (extensions / "neurig").symlink_to(ROOT / "sc")
-    (tmp_path / "run").mkdir(mode=0o700)
-    env = {key: value for key, value in jack_server.env.items() if not key.startswith(("XDG_", "SC_", "DISPLAY"))}
-    return env | {
-        "HOME": str(tmp_path),
-        "TMPDIR": str(tmp_path),
-        "XDG_RUNTIME_DIR": str(tmp_path / "run"),
-        "QT_QPA_PLATFORM": "offscreen",
-        "QTWEBENGINE_DISABLE_SANDBOX": "1",
-        "QTWEBENGINE_CHROMIUM_FLAGS": "--no-sandbox --disable-gpu",
-    }
+    return new_user(tmp_path, jack_server.env)
 
 
 @pytest.mark.parametrize(("program", "checks"), [("scsynth", "tests help examples rig"), ("supernova", "tests examples")])
