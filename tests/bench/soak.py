@@ -271,7 +271,8 @@ class MidiWay(Way):
 
     def plug(self) -> None:
         self.device = MidiInstrument(self._jack.env, self._name)
-        self._jack.connect(f"{self._name}:keys", f"{self._name}-01:sound")
+        with suppress(subprocess.SubprocessError):  # where JACK is ill, which shows later
+            self._jack.connect(f"{self._name}:keys", f"{self._name}-01:sound")
         self._failures = self._failed_cycles()
 
     def transport_failed(self) -> bool:
