@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from mido import MIN_PITCHWHEEL, Message
+
 from neurig.interaction.port import Update
 
 NOTE_OFF, NOTE_ON, CONTROL_CHANGE, PITCH_BEND = 0x80, 0x90, 0xB0, 0xE0  # status bytes, on channel 1
@@ -122,20 +124,20 @@ def updates(message: Sequence[int], mapping: Mapping) -> Update:
 
     A note-on with velocity 0 is a note-off, and note-offs change nothing.
     """
-    status, channel = message[0] & 0xF0, message[0] & 0x0F
-    if message[0] >= 0xF0 or len(message) != 3:
+    try:
+        heard = Message.from_bytes(message)
+    except (ValueError, IndexError):  # not a whole message
         return ()
-    if status == NOTE_ON and message[2] > 0:
-        heard = {"note_on": message[1] / 127, "note_velocity": message[2] / 127}
-        return [(index, heard[entry.kind]) for index, entry in enumerate(mapping)
-                if entry.channel == channel and entry.kind in heard]
-    if status == CONTROL_CHANGE:
-        return [(index, _from_range(message[2], entry.low, entry.high)) for index, entry in enumerate(mapping)
-                if entry.channel == channel and entry.kind == "control_change" and entry.controller == message[1]]
-    if status == PITCH_BEND:
-        bend = (message[2] << 7 | message[1]) / BEND_MAX
-        return [(index, bend) for index, entry in enumerate(mapping)
-                if entry.channel == channel and entry.kind == "pitch_bend"]
+    if heard.type == "note_on" and heard.velocity > 0:
+        values = {"note_on": heard.note / 127, "note_velocity": heard.velocity / 127}
+        return [(index, values[entry.kind]) for index, entry in enumerate(mapping)
+                if entry.channel == heard.channel and entry.kind in values]
+    if heard.type == "control_change":
+        return [(index, _from_range(heard.value, entry.low, entry.high)) for index, entry in enumerate(mapping)
+                if entry.kind == heard.type and (entry.channel, entry.controller) == (heard.channel, heard.control)]
+    if heard.type == "pitchwheel":
+        return [(index, (heard.pitch - MIN_PITCHWHEEL) / BEND_MAX) for index, entry in enumerate(mapping)
+                if entry.kind == "pitch_bend" and entry.channel == heard.channel]
     return ()
 
 
@@ -161,7 +163,7 @@ class Voices:
         self._mapping = mapping
         self._values = [0.0] * len(mapping)
         self._sounding: dict[int, tuple[int, int]] = {}  # index → channel, note
-        self._sent: dict[tuple[int, ...], bytes] = {}  # status, or status and controller → the latest message
+        self._sent: dict[bytes, bytes] = {}  # status, or status and controller → the latest message
         self._velocities: dict[int, int] = {}  # channel → index of its note_velocity
         for index, entry in enumerate(mapping):
             if entry.kind == "note_velocity":
@@ -193,18 +195,17 @@ class Voices:
             before = self._sounding.pop(index, None)
             if before and before not in self._sounding.values():
                 yield _note_off(*before)
-            voice = self._sounding[index] = entry.channel, _to_range(value, 0, 127)
-            yield bytes((NOTE_ON | entry.channel, voice[1], self._velocity(entry)))
+            channel, note = self._sounding[index] = entry.channel, _to_range(value, 0, 127)
+            yield _bytes("note_on", channel=channel, note=note, velocity=self._velocity(entry))
         elif entry.kind == "control_change":
-            status = CONTROL_CHANGE | entry.channel
-            message = bytes((status, entry.controller, _to_range(value, entry.low, entry.high)))
-            yield from self._if_changed((status, entry.controller), message)
+            message = _bytes("control_change", channel=entry.channel, control=entry.controller,
+                             value=_to_range(value, entry.low, entry.high))
+            yield from self._if_changed(message[:2], message)
         elif entry.kind == "pitch_bend":
-            status = PITCH_BEND | entry.channel
-            bend = _to_range(value, 0, BEND_MAX)
-            yield from self._if_changed((status,), bytes((status, bend & 0x7F, bend >> 7)))
+            message = _bytes("pitchwheel", channel=entry.channel, pitch=MIN_PITCHWHEEL + _to_range(value, 0, BEND_MAX))
+            yield from self._if_changed(message[:1], message)
 
-    def _if_changed(self, key: tuple[int, ...], message: bytes) -> Iterator[bytes]:
+    def _if_changed(self, key: bytes, message: bytes) -> Iterator[bytes]:
         if self._sent.get(key) != message:
             self._sent[key] = message
             yield message
@@ -217,7 +218,11 @@ class Voices:
 
 
 def _note_off(channel: int, note: int) -> bytes:
-    return bytes((NOTE_OFF | channel, note, 0))
+    return _bytes("note_off", channel=channel, note=note, velocity=0)
+
+
+def _bytes(kind: str, **numbers: int) -> bytes:
+    return bytes(Message(kind, **numbers).bytes())
 
 
 def describe(message: Sequence[int]) -> str:
