@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <complex>
 #include <cstring>
 
 #include "model.h"
@@ -83,14 +82,25 @@ size_t heard(const std::vector<std::vector<float>> &channels) {
 // The power that pink noise from 50 Hz to 10 kHz has after it, over that before: the mean over frequencies at equal
 // intervals, 24 to the octave.
 double pink_gain(const std::vector<float> &channel, double rate) {
-  double sum = 0;
+  constexpr int kAtOnce = 8;  // frequencies, as none of them depends on another
+  const double most = std::min(10000., 0.45 * rate);
+  double sum = 0, frequency = 50;
   int count = 0;
-  for (double frequency = 50; frequency <= std::min(10000., 0.45 * rate); frequency *= std::pow(2, 1. / 24)) {
-    const std::complex<double> turn = std::polar(1., -2 * 3.14159265358979323846 * frequency / rate);
-    std::complex<double> response = 0;
-    for (size_t i = channel.size(); i-- > 0;) response = response * turn + double(channel[i]);
-    sum += std::norm(response);
-    count++;
+  while (frequency <= most) {
+    double turn_re[kAtOnce], turn_im[kAtOnce], re[kAtOnce] = {}, im[kAtOnce] = {};
+    int used = 0;
+    for (int k = 0; k < kAtOnce; k++, frequency *= std::pow(2, 1. / 24)) {
+      const double angle = -2 * 3.14159265358979323846 * frequency / rate;
+      turn_re[k] = std::cos(angle), turn_im[k] = std::sin(angle);
+      used += frequency <= most;
+    }
+    for (size_t i = channel.size(); i-- > 0;)
+      for (int k = 0; k < kAtOnce; k++) {
+        const double r = re[k] * turn_re[k] - im[k] * turn_im[k] + double(channel[i]);
+        im[k] = re[k] * turn_im[k] + im[k] * turn_re[k], re[k] = r;
+      }
+    for (int k = 0; k < used; k++) sum += re[k] * re[k] + im[k] * im[k];
+    count += used;
   }
   return sum / count;
 }
