@@ -76,7 +76,7 @@ struct Gates {
 };
 
 constexpr int kTogether = 8;        // channels that a recurrent layer computes at a time, at most
-constexpr int kTogetherUnits = 64;  // up to so many units that pays
+constexpr int kTogetherUnits = 64;  // with more than these it does not pay
 
 using Together = void (*)(const Gates &gates, const float *w, const float *bias, int channels, float *const *states,
                           const float *const *in, ptrdiff_t in_stride, float *const *out, ptrdiff_t out_stride, int frames);
