@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.functional import conv1d
 
 from amp import RATE, amplifier
-from strings import TUNING, Pluck, pickup, string
+from neurig.capture.strings import TUNING, Pluck, pickup, string
 
 MODELS = Path(__file__).parents[1]
 # The "feather" size of NAM's first WaveNet.

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import wavfile
 
-from strings import RATE, TUNING, Pluck, pickup, string
+from neurig.capture.strings import RATE, TUNING, Pluck, pickup, string
 
 # One column is a sixteenth. 0-9: fret, picked; -: goes on; .: stopped; /: slides to the next fret, which is not picked;
 # b: bends up a whole tone; ~: vibrato. Last two rows, for all strings: m: palm mute; >: accent.

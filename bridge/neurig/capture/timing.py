@@ -1,0 +1,212 @@
+"""How the output of a device lies in time to its input: delay, drift of the clocks, and whether the device itself changes.
+
+A device filters and distorts, so its answer is no delayed copy. What is compared is its linear part, the cross-spectrum
+over the input's power spectrum (Welch 1967). Of that, the phase which a minimum-phase filter of the same magnitude has is
+the device's own; a delay is what remains, found as the peak of the inverse transform of the remaining phase alone
+(generalised cross-correlation with phase transform, Knapp and Carter 1976).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, linalg
+
+Samples = NDArray[np.float32]
+Reals = NDArray[np.float64]
+
+_WINDOW = 8192  # samples of a spectrum
+_CHUNK = 1 << 15  # samples in which a delay is measured on its own
+_FINER = 8  # steps within a sample, between which a parabola is laid
+_COHERENT = 0.3  # from which on a frequency is believed
+_SMEARED = 0.01  # s by which two clocks may part in a recording, for the first estimate
+
+
+@dataclass(frozen=True)
+class Delay:
+    """How late one signal answers another.
+
+    :ivar samples: not a whole number; beyond what the device's own minimum-phase filter does
+    :ivar polarity: 1, or -1 where the output is upside down
+    :ivar clearness: 1 where all frequencies agree on it, near 0 for signals that have nothing to do with each other
+    """
+
+    samples: float
+    polarity: int
+    clearness: float
+
+
+def coarse(x: Samples, y: Samples, rate: int) -> int:
+    """The lag of ``y`` behind ``x`` to within some milliseconds, whichever it is and even where the clocks part."""
+    n = fft.next_fast_len(len(x) + len(y), real=True)
+    cross = fft.rfft(y, n)
+    cross *= fft.rfft(x, n).conj()
+    size = np.abs(cross)
+    cross /= np.maximum(size, 1e-6 * size.max())
+    power = fft.irfft(cross, n).astype(np.float64) ** 2
+    width = round(_SMEARED * rate)
+    total = np.cumsum(np.concatenate([power[-width:], power, power[:width]]))
+    near = total[2 * width :] - total[: -2 * width]  # about each lag
+    around = int(np.argmax(near))
+    lags = np.arange(around - width, around + width + 1)
+    lag = int(lags[np.argmax(power[lags % n])])
+    return lag if lag < n // 2 else lag - n
+
+
+def shifted(y: Samples, lag: int, length: int) -> Samples:
+    """``length`` samples of ``y`` from ``lag`` on, with zeros where there is nothing."""
+    part = y[max(lag, 0) : max(lag + length, 0)]
+    before = min(max(-lag, 0), length)
+    return np.pad(part, (before, length - before - len(part)))
+
+
+def delay(x: Samples, y: Samples) -> Delay | None:
+    """How late ``y`` answers ``x``, at most some thousand samples; None where there is too little to tell.
+
+    :param y: as long as ``x``
+    """
+    input_power, cross, output_power = _spectra(x, y)
+    coherence = np.abs(cross) ** 2 / np.maximum(input_power * output_power, 1e-300)
+    good = (coherence > _COHERENT) & (input_power > 1e-9 * input_power.max())
+    if good.sum() < 16:
+        return None
+    bins = np.arange(len(cross))
+    magnitude = np.interp(bins, bins[good], np.log(np.abs(cross[good]) / input_power[good]))
+    cepstrum = fft.irfft(magnitude)
+    cepstrum[1 : _WINDOW // 2] *= 2
+    cepstrum[_WINDOW // 2 + 1 :] = 0
+    own = fft.rfft(cepstrum).imag  # the phase of minimum phase
+    weights = np.where(good, coherence, 0)
+    n = _FINER * _WINDOW
+    pulse = fft.irfft(weights * np.exp(1j * (np.angle(cross) - own)), n) * n / (2 * weights.sum())
+    peak = int(np.argmax(np.abs(pulse)))
+    left, top, right = np.abs(pulse[[peak - 1, peak, (peak + 1) % n]])
+    place = peak + 0.5 * (left - right) / min(left - 2 * top + right, -1e-12)
+    return Delay(float(place - n * (place > n / 2)) / _FINER, 1 if pulse[peak] > 0 else -1, float(top))
+
+
+def onset(x: Samples, y: Samples, before: int = 256) -> int:
+    """From which sample on ``y`` answers ``x``: where the linear response first stands out, -before at the earliest."""
+    input_power, cross, _ = _spectra(x, y)
+    response = fft.irfft(cross / (input_power + 1e-9 * input_power.max()))
+    return _first(np.roll(response, before)[: _WINDOW // 2], before)
+
+
+def onset_of_clicks(y: Samples, clicks: list[int], before: int = 256, after: int = 2048) -> int:
+    """The same, out of the answers to single samples at the places ``clicks``."""
+    answers = [shifted(y, click - before, before + after) for click in clicks]
+    return _first(np.mean(answers, axis=0), before)
+
+
+def _first(response: NDArray[np.floating], before: int) -> int:
+    size = np.abs(response - np.median(response[: before // 2]))
+    level = max(0.05 * size.max(), 2 * size[: before // 2].max())
+    return int(np.argmax(size > level)) - before
+
+
+@dataclass(frozen=True)
+class Track:
+    """The delay all along a recording.
+
+    :ivar ppm: by how much the output's clock is faster, parts per million
+    :ivar certain: may ``ppm`` be told from 0, and is it more than a sample in the whole recording?
+    :ivar jump: samples that are missing (negative: doubled) somewhere, or 0
+    :ivar at: s, where that is
+    """
+
+    ppm: float
+    certain: bool
+    jump: int = 0
+    at: float = 0.0
+
+
+def track(x: Samples, y: Samples, rate: int) -> Track:
+    """Follows the delay of ``y`` along ``x``, both aligned to within some hundred samples."""
+    places, delays = [], []
+    for start in range(0, len(x) - _CHUNK + 1, _CHUNK):
+        part = delay(x[start : start + _CHUNK], y[start : start + _CHUNK])
+        if part and part.clearness > 0.5:
+            places.append(start + _CHUNK / 2)
+            delays.append(part.samples)
+    if len(places) < 5:
+        return Track(0.0, False)
+    at, late = np.array(places), np.array(delays)
+    jump, where = _jump(late)
+    if jump:
+        return Track(0.0, False, -jump, float((at[where - 1] + at[where]) / 2 / rate))
+    first, second = np.triu_indices(len(at), 1)
+    slope = float(np.median((late[second] - late[first]) / (at[second] - at[first])))  # Theil-Sen
+    rest = late - slope * at
+    spread = 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
+    span = at[-1] - at[0]
+    error = spread * np.sqrt(12 / len(at)) / span
+    return Track(1e6 * slope, abs(slope) > 5 * error and abs(slope) * len(x) > 1)
+
+
+def _jump(late: Reals, beside: int = 5) -> tuple[int, int]:
+    """The greatest step in the delay, in samples, and the chunk that it comes before; 0 where none is."""
+    level = late - np.median(np.diff(late)) * np.arange(len(late))  # without the drift
+    best, where = 0.0, 0
+    for place in range(beside, len(level) - beside + 1):
+        left, right = level[place - beside : place], level[place : place + beside]
+        step = float(np.median(right) - np.median(left))
+        within = max(np.median(np.abs(part - np.median(part))) for part in (left, right))
+        if abs(step) > max(6, 8 * within, abs(best)):
+            best, where = step, place
+    return round(best), where
+
+
+def change(x: Samples, y: Samples, rate: int, frames: int = 200) -> tuple[float, float]:
+    """How much better the device is described by a filter for each 150 ms than by one filter for all.
+
+    A device that moves (flanger, chorus with short delays, phaser) is well described by many filters and badly by one; a
+    distortion is hardly better described by many, if each may choose its gain.
+
+    :return: share of the output's energy that is left by one filter, and by many; medians over frames
+    """
+    length, taps = round(0.15 * rate), 256
+    starts = np.arange(0, len(x) - length + 1, length)
+    loud = [s for s in starts if np.mean(x[s : s + length] ** 2) > 1e-6 and np.mean(y[s : s + length] ** 2) > 1e-6]
+    if len(loud) < 10:
+        return 0.0, 0.0
+    n = fft.next_fast_len(length + taps, real=True)
+    autos, crosses = [], []
+    for start in np.array(loud)[np.linspace(0, len(loud) - 1, min(len(loud), frames)).astype(int)]:
+        part = y[start : start + length].astype(np.float64)
+        spectrum = fft.rfft(x[start : start + length].astype(np.float64), n)
+        energy = part @ part
+        auto = fft.irfft(np.abs(spectrum) ** 2, n)[:taps] / energy
+        auto[0] *= 1 + 1e-6
+        autos.append(auto)
+        crosses.append(fft.irfft(fft.rfft(part, n) * spectrum.conj(), n)[:taps] / energy)
+    one = linalg.solve_toeplitz(np.sum(autos, axis=0), np.sum(crosses, axis=0))
+    of_one, of_many = [], []
+    for auto, cross in zip(autos, crosses, strict=True):
+        of_one.append(1 - (one @ cross) ** 2 / (one @ linalg.matmul_toeplitz(auto, one)))
+        of_many.append(1 - linalg.solve_toeplitz(auto, cross) @ cross)
+    return float(np.median(of_one)), max(float(np.median(of_many)), 0.0)
+
+
+def find(part: Samples, whole: Samples) -> int:
+    """Where ``whole`` is most like ``part``."""
+    if len(whole) < len(part):
+        return 0
+    n = fft.next_fast_len(len(whole), real=True)
+    likeness = fft.irfft(fft.rfft(whole, n) * fft.rfft(part, n).conj(), n)[: len(whole) - len(part) + 1]
+    energy = np.cumsum(np.concatenate([[0.0], np.square(whole, dtype=np.float64)]))
+    energy = energy[len(part) :] - energy[: -len(part)]
+    return int(np.argmax(likeness / np.sqrt(energy + 1e-3 * energy.max() + 1e-30)))
+
+
+def _spectra(x: Samples, y: Samples) -> tuple[Reals, NDArray[np.complex128], Reals]:
+    """Power of ``x``, cross-spectrum, power of ``y``: sums over windows that overlap by half."""
+    window = np.hanning(_WINDOW + 1)[:-1]
+    bins = _WINDOW // 2 + 1
+    input_power, output_power, cross = np.zeros(bins), np.zeros(bins), np.zeros(bins, np.complex128)
+    for start in range(0, len(x) - _WINDOW + 1, _WINDOW // 2):
+        a = fft.rfft(window * x[start : start + _WINDOW])
+        b = fft.rfft(window * y[start : start + _WINDOW])
+        input_power += np.abs(a) ** 2
+        output_power += np.abs(b) ** 2
+        cross += b * a.conj()
+    return input_power, cross, output_power
