@@ -87,15 +87,11 @@ def render(
     :raises OSError: where the output's folder is missing, full or read-only
     """
     source, target = Path(source), Path(target)
-    if not model.is_amp:
-        raise RenderError(f"{model.path or 'the model'}: this is a predictor, which makes gestures and not sound: "
-                          "try `neurig step`")
+    _refuse(model, slim)
     try:
         container, subtype = _FORMATS[target.suffix.lower()]
     except KeyError:
         raise RenderError(f"{target}: the name has to end in {', '.join(_FORMATS)}, which says the format") from None
-    if slim is not None and model.sizes == 1:
-        raise RenderError(f"{model.path or 'the model'}: it comes in one size; --slim is for models that come in several")
     if level not in LEVELS:
         raise RenderError(f"the level {level!r} is not known: it is one of {', '.join(LEVELS)}")
     if not DBU[0] <= dbu <= DBU[1]:
@@ -137,6 +133,58 @@ def render(
                 raise RenderError(f"{source}: it has no samples")
     return Rendering(frames, len(sources), reader.samplerate, latency, peak, container == "FLAC" and peak > 1,
                      amps[0].level)
+
+
+def read(path: str | os.PathLike[str]) -> tuple[NDArray[np.float32], int]:
+    """All of a sound file.
+
+    :param path: WAV, FLAC, AIFF or whatever else libsndfile reads
+    :returns: the samples, shape (n, channels), full scale at 1, and the rate in Hz
+    :raises RenderError: where it cannot be read, or has no samples
+    """
+    path = Path(path)
+    with _reading(path) as reader:
+        blocks = list(_blocks(path, reader, 0))
+        if not blocks:
+            raise RenderError(f"{path}: it has no samples")
+        return np.concatenate(blocks), reader.samplerate
+
+
+def render_samples(
+    model: Model,
+    samples: NDArray[np.float32],
+    rate: int,
+    params: Mapping[str | int, float] | None = None,
+    slim: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    exact: bool = False,
+) -> NDArray[np.float32]:
+    """Runs one channel through a model, at the level ``raw``: what :func:`render` does, from memory into memory.
+
+    :param samples: shape (n,), full scale at 1
+    :param rate: theirs, in Hz
+    :returns: shape (n,), aligned with the input; for the other parameters see :func:`render`
+    :raises RenderError: where the model is no amp, or a knob is unknown
+    """
+    _refuse(model, slim)
+    amp = _Amp(model, rate, 1, exact, _knobs(model, params or {}), slim, "raw", 12)
+    padded = np.concatenate([samples, np.zeros(amp.latency, np.float32)])
+    played = []
+    for start in range(0, len(padded), _BLOCK):
+        played.append(amp.process(padded[np.newaxis, start : start + _BLOCK])[0])
+        if progress:
+            progress(min(start + _BLOCK, len(samples)), len(samples))
+    return np.concatenate(played)[amp.latency :]
+
+
+def _refuse(model: Model, slim: float | None) -> None:
+    """:raises RenderError: where a model makes no sound, or has no sizes"""
+    if not model.is_amp:
+        raise RenderError(f"{model.path or 'the model'}: this is a predictor, which makes gestures and not sound: "
+                          "try `neurig step`")
+    if slim is not None and model.sizes == 1:
+        raise RenderError(f"{model.path or 'the model'}: it comes in one size; --slim is for models that come in several")
 
 
 class _Amp:

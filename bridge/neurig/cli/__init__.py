@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from neurig import ModelError
-from neurig.cli import amps, files, install, ports, predictors, rig, training
+from neurig.cli import amps, capture, evaluation, files, install, ports, predictors, rig, training
 
 
 class _Commands(click.Group):
@@ -41,7 +41,7 @@ def main() -> None:
     """Instruments out of neural amps and gesture predictors."""
 
 
-for command in (amps.render, amps.bench, files.info, files.convert, predictors.init, predictors.run,
-                predictors.step, ports.ports, training.dataset, training.train, training.test_mdrnn, rig.serve, rig.demo,
-                install.install, install.package):
+for command in (amps.render, amps.bench, evaluation.predict, evaluation.evaluate, files.info, files.convert,
+                predictors.init, predictors.run, predictors.step, ports.ports, training.dataset, training.train,
+                training.test_mdrnn, capture.capture, rig.serve, rig.demo, install.install, install.package):
     main.add_command(command)

@@ -14,7 +14,7 @@ import click
 _LONG = 60 * 48000  # frames, from which on a rendering shows how far it is
 
 
-class _Knob(click.ParamType):
+class Knob(click.ParamType):
     """NAME_OR_INDEX=VALUE"""
 
     name = "name=value"
@@ -34,7 +34,7 @@ class _Knob(click.ParamType):
 @click.argument("model")
 @click.argument("source", metavar="IN")
 @click.argument("target", metavar="OUT")
-@click.option("--param", "params", multiple=True, type=_Knob(), metavar="NAME_OR_INDEX=VALUE",
+@click.option("--param", "params", multiple=True, type=Knob(), metavar="NAME_OR_INDEX=VALUE",
               help="One of the model's own knobs, 0 to 1; 0.5 where not given. May be repeated.")
 @click.option("--slim", type=click.FloatRange(0, 1), help="Size of a model that comes in several: 0 smallest, 1 full.")
 @click.option("--level", type=click.Choice(("raw", "normalised", "calibrated")), default="raw", show_default=True,
@@ -57,7 +57,7 @@ def render(model: str, source: str, target: str, params: tuple[tuple[str | int, 
     loaded = load(model)
     try:
         with ExitStack() as stack:
-            progress = _progress(f"{Path(model).name} → {Path(target).name}", stack) if sys.stderr.isatty() else None
+            progress = progress_bar(f"{Path(model).name} → {Path(target).name}", stack) if sys.stderr.isatty() else None
             done = render_file(loaded, source, target, dict(params), slim, progress, level=level, dbu=dbu,
                                exact=exact)
     except RenderError as problem:
@@ -72,7 +72,7 @@ def render(model: str, source: str, target: str, params: tuple[tuple[str | int, 
         click.echo(f"{target}: samples beyond full scale were clipped; a .wav file keeps them", err=True)
 
 
-def _progress(label: str, stack: ExitStack) -> Callable[[int, int], None]:
+def progress_bar(label: str, stack: ExitStack) -> Callable[[int, int], None]:
     """A bar on stderr that appears once there is much to do, and ends with ``stack``."""
     shown: list[tuple[Any, Any]] = []
 

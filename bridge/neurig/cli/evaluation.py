@@ -1,0 +1,69 @@
+"""``neurig predict`` and ``neurig eval``: what a model makes of a recording, and how near that is."""
+
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from neurig.cli.amps import Knob, progress_bar, render
+
+if TYPE_CHECKING:
+    from neurig.evaluation import Evaluation
+
+predict = click.Command("predict", render.context_settings, render.callback, render.params, render.help,
+                        short_help="The same as render: IN through MODEL, the whole file.")
+
+
+@click.command("eval", short_help="Compare a model with the recording of its device.")
+@click.argument("model")
+@click.argument("source", metavar="IN")
+@click.argument("recorded", metavar="OUT")
+@click.option("--json", "as_json", is_flag=True, help="The figures for programs.")
+@click.option("-o", "--report", metavar="REPORT.html", help="Write a report, too: .html with pictures and sound, or .pdf.")
+@click.option("--param", "params", multiple=True, type=Knob(), metavar="NAME_OR_INDEX=VALUE",
+              help="One of the model's own knobs, 0 to 1; 0.5 where not given. May be repeated.")
+@click.option("--slim", type=click.FloatRange(0, 1), help="Size of a model that comes in several: 0 smallest, 1 full.")
+@click.option("--channel", type=click.IntRange(1), help="Of files with several that differ, counted from 1.")
+@click.option("--exact", is_flag=True, help="LSTM and GRU in double precision, some twenty times as slow.")
+def evaluate(model: str, source: str, recorded: str, as_json: bool, report: str | None,
+             params: tuple[tuple[str | int, float], ...], slim: float | None, channel: int | None, exact: bool) -> None:
+    """Run IN through MODEL and compare with OUT, what the device made of IN.
+
+    The figures, all 0 where both are the same: the error-to-signal ratio (ESR) plain and with pre-emphasis, the mean
+    absolute error, and the multi-resolution STFT loss. IN and OUT begin together, as `neurig capture check` makes them;
+    the comparison is at OUT's rate.
+    """
+    from neurig.evaluation import EvaluationError, RenderError
+    from neurig.evaluation import evaluate as compare
+    from neurig.evaluation import report as reports
+    from neurig.model import load
+
+    try:
+        if report:
+            reports.require(report)
+        with ExitStack() as stack:
+            progress = progress_bar(f"{Path(source).name} → {Path(model).name}", stack) if sys.stderr.isatty() else None
+            done = compare(load(model), source, recorded, dict(params), slim, channel, progress, exact=exact)
+        if as_json:
+            click.echo(json.dumps(done.metrics | {"delay": done.delay, "seconds": done.seconds, "rate": done.rate}))
+        else:
+            click.echo(_text(done))
+        for notice in done.notices:
+            click.echo(notice, err=True)
+        if report:
+            reports.write(done, report)
+            click.echo(f"{report}: written", err=as_json)
+    except (EvaluationError, RenderError) as problem:
+        raise click.ClickException(str(problem)) from None
+
+
+def _text(done: "Evaluation") -> str:
+    from neurig.evaluation.report import in_words
+
+    lines = [f"{done.name} against {done.recorded}: {done.seconds:.2f} s, {done.rate} Hz"]
+    for title, value, ratio, text in in_words(done):
+        lines.append(f"{title:21}{value:12}{ratio:22}{text}")
+    return "\n".join(lines)
