@@ -1,6 +1,7 @@
 """An event loop that is on time."""
 
 import asyncio
+import ctypes
 import gc
 import selectors
 import threading
@@ -15,8 +16,17 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
     ``select`` waits to the microsecond, where ``epoll``, asyncio's own choice, rounds up to whole milliseconds.
     """
+    _set_timer_slack(1)
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
         return runner.run(main)
+
+
+def _set_timer_slack(nanoseconds: int) -> None:
+    """Linux lets a waiting thread sleep 50 µs longer than it wanted, to wake up less often."""
+    try:
+        ctypes.CDLL(None).prctl(29, nanoseconds, 0, 0, 0)  # PR_SET_TIMERSLACK
+    except (AttributeError, OSError, TypeError):  # another system
+        pass
 
 
 def settle() -> None:

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from neurig.interaction import loop
 from neurig.osc import Client, OscSocket
 from neurig.rig.config import Settings, locate, settle
 from neurig.rig.errors import RigError
@@ -409,4 +410,4 @@ def run(settings: Settings, rig: Rig, started: Callable[[Server], None],
             return 1
         return 0
 
-    return asyncio.run(main())
+    return loop.run(main())
