@@ -188,7 +188,7 @@ class _Reader:
         top.done()
         self._check_owners(settings.predictors, own="predictor" in content)
         if self._problems:
-            raise ConfigError("\n".join(self._problems))
+            raise ConfigError("\n".join(self._problems + self.warnings))
         settings.warnings = self.warnings
         return settings
 
