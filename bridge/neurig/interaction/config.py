@@ -205,7 +205,7 @@ class _Reader:
         interaction.done()
         model.done()
         ports = self._ports(top, dimension)
-        if not ports:
+        if not ports and not self._problems:
             self.warn((), "nothing leads in or out: add [osc], [midi], [serial], [serialmidi] or [websocket]")
         return PredictorSettings("predictor", self.base, dimension, predictor, values, thru, defaults.log_input,
                                  defaults.log_predictions, ports)
