@@ -68,8 +68,8 @@ def render(
     dbu: float = 12,
     exact: bool = False,
 ) -> Rendering:
-    """Runs an audio file through a model, each channel as if it were alone. Through a stereo impulse response, unless its
-    knob ``side`` is given, mono becomes stereo, and of a stereo file each channel goes through its own side.
+    """Runs an audio file through a model, each channel as if it were alone. Through a stereo impulse response, unless
+    its knob ``side`` is given, mono becomes stereo, and of a stereo file each channel goes through its own side.
 
     The output is as long as the input and aligned with it. Its format follows from its extension: ``.wav`` and
     ``.aiff`` 32-bit float, ``.flac`` 24 bit. Until it is complete, a file already at ``target`` stays as it is.
@@ -78,9 +78,9 @@ def render(
     :param params: the model's own knobs by name or index, 0..1; those not named are at 0.5
     :param slim: size of a model that comes in several, 0 (smallest) to 1 (full, where it is not given)
     :param progress: called now and then with the frames done and those in the file
-    :param level: ``"raw"``: as the model was trained; ``"normalised"``: its output to -18 dB by the loudness that its file
-        states; ``"calibrated"``: its input at the level that the modelled device had, its output likewise. Without what
-        that needs in the file, calibrated falls back to normalised, and that to raw.
+    :param level: ``"raw"``: as the model was trained; ``"normalised"``: its output to -18 dB by the loudness that its
+        file states; ``"calibrated"``: its input at the level that the modelled device had, its output likewise. Without
+        what that needs in the file, calibrated falls back to normalised, and that to raw.
     :param dbu: for calibrated: the analog level at your interface that is digital full scale, -60 to 60 dBu
     :param exact: LSTMs and GRUs in double precision, see :class:`neurig.model.Instance`
     :raises RenderError: where the model is no amp, a knob is unknown, or a file cannot be read or written
@@ -184,7 +184,8 @@ def _refuse(model: Model, slim: float | None) -> None:
         raise RenderError(f"{model.path or 'the model'}: this is a predictor, which makes gestures and not sound: "
                           "try `neurig step`")
     if slim is not None and model.sizes == 1:
-        raise RenderError(f"{model.path or 'the model'}: it comes in one size; --slim is for models that come in several")
+        raise RenderError(f"{model.path or 'the model'}: it comes in one size; --slim is for models that come in "
+                          "several")
 
 
 class _Amp:

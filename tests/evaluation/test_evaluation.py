@@ -1,4 +1,4 @@
-"""``neurig eval`` and ``neurig predict``: a model against a recording of its device, the report, and what goes wrong."""
+"""``neurig eval`` and ``neurig predict``: a model against a recording of its device, the report, what goes wrong."""
 
 import base64
 import io
@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,6 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import soundfile
+from evaluation.conftest import Said
 from numpy.typing import NDArray
 from python.helpers import Command
 from scipy.signal import resample_poly
@@ -22,6 +24,7 @@ import neurig
 from neurig.evaluation import evaluate
 from neurig.files import share
 
+Compare = Callable[..., Said]
 RATE = 48000
 KEYS = ("esr", "esr_preemphasis", "mae", "mrstft")
 PICTURES = ("waveform", "error-spectrogram", "magnitude-spectra", "power-spectral-density", "error-energy",
@@ -43,53 +46,53 @@ def recording(gain_model: Path, tmp_path: Path, noise: NDArray) -> Path:
     return tmp_path
 
 
-def figures(command: Command, *arguments: object) -> dict[str, float]:
-    return json.loads(command("eval", *arguments, "--json").stdout)
+def figures(compare: Compare, *arguments: object) -> dict[str, float]:
+    return json.loads(compare(*arguments, "--json").stdout)
 
 
-def test_a_perfect_model(command: Command, recording: Path, noise: NDArray) -> None:
+def test_a_perfect_model(compare: Compare, recording: Path, noise: NDArray) -> None:
     soundfile.write(recording / "out.wav", noise / 2, RATE, "FLOAT")
-    done = command("eval", "gain.nam", "in.wav", "out.wav", "--json")
+    done = compare("gain.nam", "in.wav", "out.wav", "--json")
     found = json.loads(done.stdout)
     assert [found[key] for key in KEYS] == [0, 0, 0, 0]
     assert (found["seconds"], found["rate"]) == (1, RATE) and found["delay"] == pytest.approx(0, abs=1e-3)
     assert done.stderr == ""
 
 
-def test_a_known_gain_error(command: Command, recording: Path) -> None:
-    found = figures(command, "gain.nam", "in.wav", "out.wav")
+def test_a_known_gain_error(compare: Compare, recording: Path) -> None:
+    found = figures(compare, "gain.nam", "in.wav", "out.wav")
     expected = (1 - 10 ** (-0.1 / 20)) ** 2
     assert found["esr"] == pytest.approx(expected, rel=1e-4)
     assert found["esr_preemphasis"] == pytest.approx(expected, rel=1e-4)
-    said = command("eval", "gain.nam", "in.wav", "out.wav").stdout
+    said = compare("gain.nam", "in.wav", "out.wav").stdout
     assert f"{expected:.3g}" in said and "-38.8 dB" in said and "MR-STFT" in said
 
 
-def test_a_real_pair(data: Path, command: Command, tmp_path: Path) -> None:
+def test_a_real_pair(data: Path, compare: Compare, tmp_path: Path) -> None:
     """The beginning of a recording, and the very model that was its device; then another model of that device."""
     for name in ("input", "output"):
         samples, rate = soundfile.read(data / "capture" / f"{name}.flac", frames=4 * RATE, dtype="float32")
         soundfile.write(tmp_path / f"{name}.wav", samples, rate, "FLOAT")
     device, other = (data / "amps" / f"BossWN-{name}.nam" for name in ("standard", "nano"))
-    assert figures(command, device, "input.wav", "output.wav")["esr"] < 1e-9
-    found = figures(command, other, "input.wav", "output.wav")
+    assert figures(compare, device, "input.wav", "output.wav")["esr"] < 1e-9
+    found = figures(compare, other, "input.wav", "output.wav")
     assert 1e-3 < found["esr"] and found["mrstft"] > 0.1
 
 
-def test_another_rate(command: Command, recording: Path, noise: NDArray) -> None:
+def test_another_rate(compare: Compare, recording: Path, noise: NDArray) -> None:
     """The input at 44.1 kHz, the device at 96, the model at 48: all are brought together, and in time."""
     soundfile.write(recording / "in44.flac", resample_poly(noise, 147, 160), 44100, "PCM_24")
     soundfile.write(recording / "out96.wav", resample_poly(noise / 2, 2, 1), 96000, "FLOAT")
-    done = command("eval", "gain.nam", "in44.flac", "out96.wav", "--json")
+    done = compare("gain.nam", "in44.flac", "out96.wav", "--json")
     found = json.loads(done.stdout)
     assert found["esr"] < 1e-6 and found["rate"] == 96000 and abs(found["delay"]) < 0.01
     assert done.stderr == "in44.flac: converted from 44100 to 96000 Hz, the rate of out96.wav\n"
 
 
-def test_what_is_not_as_it_should_be_is_said(command: Command, recording: Path, noise: NDArray) -> None:
+def test_what_is_not_as_it_should_be_is_said(compare: Compare, recording: Path, noise: NDArray) -> None:
     def said(recorded: NDArray) -> str:
         soundfile.write(recording / "other.wav", recorded, RATE, "FLOAT")
-        return command("eval", "gain.nam", "in.wav", "other.wav").stderr
+        return compare("gain.nam", "in.wav", "other.wav").stderr
 
     assert "other.wav: the last 480 of its samples (0.010 s)" in said(np.append(noise, np.zeros(480)))
     assert "in.wav: the last 480 of its samples (0.010 s)" in said(noise[:-480])
@@ -100,22 +103,22 @@ def test_what_is_not_as_it_should_be_is_said(command: Command, recording: Path, 
     assert "have little in common" in said(unrelated)
 
 
-def test_knobs_and_channels(command: Command, recording: Path, noise: NDArray) -> None:
+def test_knobs_and_channels(command: Command, compare: Compare, recording: Path, noise: NDArray) -> None:
     left, right = (np.random.default_rng(seed).normal(0, np.exp(-np.arange(800) / 99), 800) for seed in (1, 2))
     soundfile.write(recording / "cab.wav", np.stack([left, right], axis=1), RATE, "FLOAT")
     command("predict", "cab.wav", "in.wav", "stereo.wav")
     assert soundfile.info(recording / "stereo.wav").channels == 2
     for side, channel in ((0, 1), (1, 2)):
         arguments = ("cab.wav", "in.wav", "stereo.wav", "--channel", channel)
-        assert figures(command, *arguments, "--param", f"side={side}")["esr"] < 1e-12
-        assert figures(command, *arguments, "--param", f"side={1 - side}")["esr"] > 0.1
-    assert "2 channels that differ" in command("eval", "gain.nam", "in.wav", "stereo.wav", code=1).stderr
-    assert "no number 3" in command("eval", "gain.nam", "in.wav", "stereo.wav", "--channel", 3, code=1).stderr
+        assert figures(compare, *arguments, "--param", f"side={side}")["esr"] < 1e-12
+        assert figures(compare, *arguments, "--param", f"side={1 - side}")["esr"] > 0.1
+    assert "2 channels that differ" in compare("gain.nam", "in.wav", "stereo.wav", code=1).stderr
+    assert "no number 3" in compare("gain.nam", "in.wav", "stereo.wav", "--channel", 3, code=1).stderr
     soundfile.write(recording / "both.wav", np.stack([noise, noise], axis=1) / 2, RATE, "FLOAT")
-    assert figures(command, "gain.nam", "in.wav", "both.wav")["esr"] == 0
+    assert figures(compare, "gain.nam", "in.wav", "both.wav")["esr"] == 0
 
 
-def test_bad_input(command: Command, recording: Path, mdrnn_file: Path) -> None:
+def test_bad_input(compare: Compare, recording: Path, mdrnn_file: Path) -> None:
     def write(name: str, samples: object) -> None:
         soundfile.write(recording / name, np.asarray(samples, np.float32), RATE, "FLOAT")
 
@@ -139,14 +142,14 @@ def test_bad_input(command: Command, recording: Path, mdrnn_file: Path) -> None:
         (("gain.nam", "in.wav", "out.wav", "-o", "report.docx"), "report.docx: a report's name ends in .html or .pdf"),
         (("gain.nam", "in.wav", "out.wav", "-o", "no/report.html"), "its folder does not exist"),
     ):
-        assert reason in command("eval", *arguments, code=1).stderr
+        assert reason in compare(*arguments, code=1).stderr
     assert sorted(os.listdir(recording)) == before
 
 
-def test_a_silent_answer_is_no_accident(command: Command, recording: Path) -> None:
+def test_a_silent_answer_is_no_accident(compare: Compare, recording: Path) -> None:
     """A model that says nothing has an ESR of 1, and a report like any other."""
     soundfile.write(recording / "quiet.wav", np.zeros(RATE), RATE, "FLOAT")
-    assert figures(command, "gain.nam", "quiet.wav", "out.wav", "-o", "report.html")["esr"] == 1
+    assert figures(compare, "gain.nam", "quiet.wav", "out.wav", "-o", "report.html")["esr"] == 1
     assert (recording / "report.html").stat().st_size > 10000
 
 
@@ -181,14 +184,14 @@ def _content(source: str | None, kind: str) -> bytes:
     return base64.b64decode(content, validate=True)
 
 
-def test_the_report_is_one_file_with_everything(command: Command, recording: Path) -> None:
+def test_the_report_is_one_file_with_everything(compare: Compare, recording: Path) -> None:
     model, phrase = share("models", "crunch.nam"), share("models", "phrase.wav")
     samples, _ = soundfile.read(phrase, dtype="float32")
     answer = neurig.load(model).instance().process(samples)
     target = answer + 0.02 * answer**3
     soundfile.write(recording / "device & co.wav", target, RATE, "FLOAT")
     before = set(os.listdir(recording))
-    found = figures(command, model, phrase, "device & co.wav", "-o", "report.html")
+    found = figures(compare, model, phrase, "device & co.wav", "-o", "report.html")
     assert set(os.listdir(recording)) - before == {"report.html"}
 
     text = (recording / "report.html").read_text(encoding="utf-8")
@@ -232,8 +235,8 @@ def test_long_recordings_make_no_long_reports(recording: Path, gain_model: Path)
     assert 0.85 < played.max() < 0.95 and "lowered by 6.0 dB" in page.texts["p"]
 
 
-def test_a_report_as_pdf(command: Command, recording: Path) -> None:
-    command("eval", "gain.nam", "in.wav", "out.wav", "-o", "report.PDF")
+def test_a_report_as_pdf(compare: Compare, recording: Path) -> None:
+    compare("gain.nam", "in.wav", "out.wav", "-o", "report.PDF")
     content = (recording / "report.PDF").read_bytes()
     assert content.startswith(b"%PDF-") and content.rstrip().endswith(b"%%EOF")
     assert len(re.findall(rb"/Type /Page\b", content)) == 1 + len(PICTURES)

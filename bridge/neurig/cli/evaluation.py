@@ -22,7 +22,7 @@ predict = click.Command("predict", render.context_settings, render.callback, ren
 @click.argument("source", metavar="IN")
 @click.argument("recorded", metavar="OUT")
 @click.option("--json", "as_json", is_flag=True, help="The figures for programs.")
-@click.option("-o", "--report", metavar="REPORT.html", help="Write a report, too: .html with pictures and sound, or .pdf.")
+@click.option("-o", "--report", metavar="REPORT.html", help="Write a report: .html with pictures and sound, or .pdf.")
 @click.option("--param", "params", multiple=True, type=Knob(), metavar="NAME_OR_INDEX=VALUE",
               help="One of the model's own knobs, 0 to 1; 0.5 where not given. May be repeated.")
 @click.option("--slim", type=click.FloatRange(0, 1), help="Size of a model that comes in several: 0 smallest, 1 full.")

@@ -111,8 +111,8 @@ def evaluate(
     length = min(len(played), len(target))
     if abs(len(played) - len(target)) > (2 if played_rate != rate else 0):
         longer, excess = (source, len(played) - length) if len(played) > length else (recorded, len(target) - length)
-        notices.append(f"{longer}: the last {excess} of its samples ({excess / rate:.3f} s) have no counterpart and are "
-                       "left out")
+        notices.append(f"{longer}: the last {excess} of its samples ({excess / rate:.3f} s) have no counterpart and "
+                       "are left out")
     if length < SHORTEST:
         raise EvaluationError(f"{recorded}: {length} samples are too few to compare: it takes {SHORTEST}")
     played, target = played[:length], target[:length].astype(np.float64)
@@ -131,8 +131,8 @@ def evaluate(
         if likeness < 0:
             notices.append(f"{recorded}: it is upside down against the model (inverted polarity)")
     else:
-        notices.append(f"{recorded} and the answer of {model.path} have little in common: do the model and the two files "
-                       "belong together?")
+        notices.append(f"{recorded} and the answer of {model.path} have little in common: do the model and the two "
+                       "files belong together?")
     figures = {name: metric(target, prediction) for name, metric in metrics.ALL.items()}
     return Evaluation(model, source, recorded, rate, target, prediction, figures, correlation, delay, tuple(notices))
 

@@ -33,9 +33,11 @@ def esr(target: ArrayLike, prediction: ArrayLike) -> float:
 
 
 def esr_preemphasis(target: ArrayLike, prediction: ArrayLike) -> float:
-    """The error-to-signal ratio after a first-order high pass, H(z) = 1 - 0.95 z⁻¹, over both signals: closer to the ear
-    than the plain one, which a guitar's lowest octaves decide (Wright, Damskägg, Juvela, Välimäki: Real-Time Guitar
-    Amplifier Emulation with Deep Learning, Applied Sciences 10(3), 2020). Before the first sample there is silence.
+    """The error-to-signal ratio after a first-order high pass, H(z) = 1 - 0.95 z⁻¹, over both signals.
+
+    It is closer to the ear than the plain one, which a guitar's lowest octaves decide (Wright, Damskägg, Juvela,
+    Välimäki: Real-Time Guitar Amplifier Emulation with Deep Learning, Applied Sciences 10(3), 2020). Before the first
+    sample there is silence.
 
     :param target: shape (n,)
     :param prediction: shape (n,)

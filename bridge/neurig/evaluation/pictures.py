@@ -98,8 +98,8 @@ def _waveform(evaluation: Evaluation) -> Picture:
         axes.set_xlim(milliseconds[0], milliseconds[-1])
     for axes in (whole, near):
         _legend(axes)
-    return Picture("waveform", "Waveform", "Target and prediction on top of each other where the target is loudest: where "
-                   "the model is right, the red line runs in the middle of the blue one.", figure)
+    return Picture("waveform", "Waveform", "Target and prediction on top of each other where the target is loudest. "
+                   "Where the model is right, the red line runs in the middle of the blue one.", figure)
 
 
 def _error_spectrogram(evaluation: Evaluation) -> Picture:
@@ -119,8 +119,8 @@ def _error_spectrogram(evaluation: Evaluation) -> Picture:
         axes.grid(False)
     grid[1].set_xlabel("seconds")
     figure.colorbar(mesh, ax=grid, label="dB below the target's loudest", aspect=40, pad=0.01)
-    return Picture("error-spectrogram", "Error spectrogram", "When and at which frequencies the prediction is wrong, below "
-                   "the target's spectrogram in the same colours: the darker, the better.", figure)
+    return Picture("error-spectrogram", "Error spectrogram", "When and at which frequencies the prediction is wrong, "
+                   "below the target's spectrogram in the same colours: the darker, the better.", figure)
 
 
 def _magnitude_spectra(evaluation: Evaluation) -> Picture:
@@ -135,8 +135,8 @@ def _magnitude_spectra(evaluation: Evaluation) -> Picture:
         axes.plot(bands, _decibels(power), **drawn)
     _over_frequencies(axes, evaluation.rate, "dB of full scale")
     axes.set_title(f"{size / evaluation.rate * 1000:.0f} ms around {_loudest(evaluation) / evaluation.rate:.3f} s")
-    return Picture("magnitude-spectra", "Magnitude spectra", "The frequencies around the loudest point: each harmonic that "
-                   "the device makes should have its like.", figure)
+    return Picture("magnitude-spectra", "Magnitude spectra", "The frequencies around the loudest point: each harmonic "
+                   "that the device makes should have its like.", figure)
 
 
 def _power_spectral_density(evaluation: Evaluation) -> Picture:
@@ -146,8 +146,8 @@ def _power_spectral_density(evaluation: Evaluation) -> Picture:
         axes.plot(bands, _decibels(density), **drawn)
     _over_frequencies(axes, evaluation.rate, "dB of full scale, per Hz")
     axes.set_title("Mean over all of the recording (Welch)")
-    return Picture("power-spectral-density", "Power spectral density", "How loud each frequency is on the whole, and how "
-                   "far below it the error lies.", figure)
+    return Picture("power-spectral-density", "Power spectral density", "How loud each frequency is on the whole, and "
+                   "how far below it the error lies.", figure)
 
 
 def _error_energy(evaluation: Evaluation) -> Picture:
@@ -160,7 +160,7 @@ def _error_energy(evaluation: Evaluation) -> Picture:
     seconds = (starts + lengths / 2) / evaluation.rate
     top = target.max()
     bottom = max(min(*np.percentile(target, (2, 50)), np.percentile(error, 2)), top - 140) - 3
-    axes.fill_between(seconds, bottom, np.maximum(target, bottom), color=_TARGET, alpha=0.25, linewidth=0, label="target")
+    axes.fill_between(seconds, bottom, target.clip(bottom), color=_TARGET, alpha=0.25, linewidth=0, label="target")
     axes.plot(seconds, error, color=_ERROR, label="error")
     mean = float(_decibels(np.mean(evaluation.error**2)))
     if mean > bottom:
@@ -168,8 +168,8 @@ def _error_energy(evaluation: Evaluation) -> Picture:
     axes.set(xlim=(0, evaluation.seconds), ylim=(bottom, top + 5), xlabel="seconds", ylabel="dB of full scale",
              title=f"Mean power of every {_ENERGY * 1000:.0f} ms")
     _legend(axes)
-    return Picture("error-energy", "Error energy over time", "Where in the recording the model is wrong: the distance from "
-                   "the line to the edge of the blue area is what the error is masked by.", figure)
+    return Picture("error-energy", "Error energy over time", "Where in the recording the model is wrong: the distance "
+                   "from the line to the edge of the blue area is what the error is masked by.", figure)
 
 
 def _cross_correlation(evaluation: Evaluation) -> Picture:
@@ -184,8 +184,9 @@ def _cross_correlation(evaluation: Evaluation) -> Picture:
     axes.set(xlim=(milliseconds[0], milliseconds[-1]), xlabel="milliseconds that the prediction is later",
              ylabel="correlation", title="Likeness of target and prediction, one moved against the other")
     _legend(axes)
-    return Picture("cross-correlation", "Cross-correlation", "One peak of 1 in the middle: in time and the right way round. "
-                   "A peak beside it: target and prediction are not aligned. A negative one: inverted polarity.", figure)
+    return Picture("cross-correlation", "Cross-correlation", "One peak of 1 in the middle: in time and the right way "
+                   "round. A peak beside it: target and prediction are not aligned. A negative one: inverted polarity.",
+                   figure)
 
 
 def _phase_difference(evaluation: Evaluation) -> Picture:
@@ -202,8 +203,8 @@ def _phase_difference(evaluation: Evaluation) -> Picture:
     _over_frequencies(axes, evaluation.rate, "degrees")
     axes.set_ylim(-limit, limit)
     axes.set_title("Phase of the prediction against the target, where they have a relation (coherence above one half)")
-    return Picture("phase-difference", "Phase difference", "Above zero the prediction is ahead, below it lags. A straight "
-                   "fall towards high frequencies, which here looks like a curve that gets steeper, is a delay.", figure)
+    return Picture("phase-difference", "Phase difference", "Above zero the prediction is ahead, below it lags. A curve "
+                   "that falls ever more steeply towards high frequencies is a delay.", figure)
 
 
 def _one() -> tuple[Figure, Axes]:

@@ -1,5 +1,6 @@
-"""The comparison of a model with its device as one file: figures, pictures and, in HTML, the sound. It needs matplotlib:
-``pip install neurig[train]``."""
+"""The comparison of a model with its device as one file: figures, pictures and, in HTML, the sound.
+
+It needs matplotlib: ``pip install neurig[train]``."""
 
 import io
 import math
@@ -88,7 +89,8 @@ def _title(evaluation: Evaluation) -> str:
 def _html(evaluation: Evaluation) -> str:
     from neurig.evaluation.pictures import pictures, style
 
-    tiles = "\n".join(f'<div class="tile"><b>{title}</b><strong>{value}</strong><em>{ratio}</em><span>{text}</span></div>'
+    tiles = "\n".join(f'<div class="tile"><b>{title}</b><strong>{value}</strong><em>{ratio}</em>'
+                      f"<span>{text}</span></div>"
                       for title, value, ratio, text in in_words(evaluation))
     head = "\n".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in facts(evaluation))
     notices = "\n".join(f'<p class="notice">{escape(notice)}</p>' for notice in evaluation.notices)
@@ -116,7 +118,8 @@ def _players(evaluation: Evaluation) -> str:
     loudest = int(np.argmax(np.abs(evaluation.target)))
     first = min(max(0, loudest - length // 2), len(evaluation.target) - length)
     part = slice(first, first + length)
-    target, prediction, error = (signal[part] for signal in (evaluation.target, evaluation.prediction, evaluation.error))
+    target, prediction = evaluation.target[part], evaluation.prediction[part]
+    error = prediction - target
     heard = [("target", "what the device made", target), ("prediction", "what the model made", prediction),
              ("difference", "prediction less target, as loud as it is", error)]
     gain = min(1.0, _LOUD / max(float(np.abs(signal).max()) for _, _, signal in heard))
@@ -124,15 +127,16 @@ def _players(evaluation: Evaluation) -> str:
     peak = float(np.abs(error).max()) * gain
     if 0 < peak < _QUIET:
         raised = _LOUD / peak
-        heard.append(("difference, louder", f"the same, raised by {20 * np.log10(raised):.0f} dB", error * gain * raised))
+        text = f"the same, raised by {20 * np.log10(raised):.0f} dB"
+        heard.append(("difference, louder", text, error * gain * raised))
     lowered = f" All are lowered by {-20 * np.log10(gain):.1f} dB, so that nothing clips." if gain < 1 else ""
     players = "\n".join(
         f'<div class="player"><b>{name}</b><span>{text}</span>'
         f'<audio controls preload="metadata" src="{_data("audio/flac", _flac(signal, evaluation.rate))}"></audio></div>'
         for name, text, signal in heard)
     span = f"{first / evaluation.rate:.1f} to {(first + length) / evaluation.rate:.1f} s of the recording."
-    return (f'<section id="listen">\n<h2>Listen</h2>\n<p>{span} Press play on another one, and it goes on where the first '
-            f"one was: so the ear compares.{lowered}</p>\n{players}\n</section>")
+    return (f'<section id="listen">\n<h2>Listen</h2>\n<p>{span} Press play on another one, and it goes on where the '
+            f"first one was: so the ear compares.{lowered}</p>\n{players}\n</section>")
 
 
 def _flac(signal: Signal, rate: int) -> bytes:
@@ -198,7 +202,11 @@ section img { width: 100%; height: auto; display: block; }
 .player span { color: #868e96; }
 .player audio { width: 100%; height: 40px; }
 @media (max-width: 700px) { .player { grid-template-columns: 1fr; gap: 0; } }
-@media print { body { background: white; } section { break-inside: avoid; box-shadow: none; } #listen { display: none; } }
+@media print {
+  body { background: white; }
+  section { break-inside: avoid; box-shadow: none; }
+  #listen { display: none; }
+}
 """
 
 _SCRIPT = """
