@@ -125,7 +125,7 @@ def check(input: str | os.PathLike[str], output: str | os.PathLike[str], channel
     report.input_peak, report.output_peak = (_db(_peak(samples)) for samples in (x.samples, output_samples))
     _check_levels(report, x, y)
     if report.trainable:
-        _align(report, x, output_samples, swapped=y.passages is not None and x.passages is None)
+        _align(report, x, output_samples, y.rate, swapped=y.passages is not None and x.passages is None)
     if report.trainable:
         _check_noise(report)
         _check_change(report, x.passages)
@@ -234,22 +234,22 @@ def _check_levels(report: Report, x: _Recording, y: _Recording) -> None:
         report.add("warning", "length", f"{seconds:.0f} s are little to learn from.", "Three minutes are good.")
 
 
-def _align(report: Report, x: _Recording, late: Samples, swapped: bool) -> None:
+def _align(report: Report, x: _Recording, late: Samples, recorded_at: int, swapped: bool) -> None:
     """Measures latency, drift and polarity, and takes the first two away."""
     source, rate = x.samples, x.rate
-    clock = 1.0
-    for _ in range(2):  # a drift is found better once most of it is gone
-        output = late if clock == 1 else soxr.resample(late, rate * clock, rate, "VHQ")
-        lag = timing.coarse(source, output, rate)
+    band = 0.42 * min(1.0, recorded_at / rate)
+    clock, output, lag = 1.0, late, timing.coarse(source, late, rate)
+    for _ in range(3):  # a drift is measured better once most of it is gone
         rough = timing.shifted(output, lag, len(source))
-        track = timing.track(source, rough, rate)
+        track = timing.track(source, rough, rate, band)
         if not track.certain:
             break
         clock *= 1 + track.ppm / 1e6
-    else:
         output = soxr.resample(late, rate * clock, rate, "VHQ")
-        rough = timing.shifted(output, lag, len(source))
-    found = timing.delay(source, rough)
+        rest = timing.delay(source, timing.shifted(output, lag, len(source)), band)
+        lag += round(rest.samples) if rest else 0
+    rough = timing.shifted(output, lag, len(source))
+    found = timing.delay(source, rough, band)
     if swapped or found is None or found.clearness < 0.4:
         report.add("error", "unrelated", f"{report.output} is no answer to {report.input}.",
                    "Check that these are the right files, in the order IN OUT, and the right channel of each.")

@@ -9,9 +9,9 @@ from, s   name     what
 1.0       silence  the device's own noise
 2.5       phrase   5 s of plucked strings, softer and harder
 7.5       sweeps   sines from 20 Hz to 20 kHz (or a little below half the rate), three times, at -40, -20 and -4 dBFS
-17.1      steps    tones of 82, 330 and 1319 Hz in turn, 60 dB softer to full: every step 3 dB up
-25.1      noise    white and pink in turn, in bursts of 0.25 s whose levels are drawn from -50 to -8 dBFS rms
-39.5      strings  notes, dead notes and chords across the neck, peaks at -40 to -1 dBFS, each level equally often
+17.4      steps    tones of 82, 330 and 1319 Hz in turn, 60 dB softer to full: every step 3 dB up
+25.6      noise    white and pink in turn, in bursts of 0.25 s whose levels are drawn from -50 to -8 dBFS rms
+40.4      strings  notes, dead notes and chords across the neck, peaks at -40 to -1 dBFS, each level equally often
 172.5     repeat   the phrase, sample for sample: a device that answers otherwise now changes with time
 177.5     silence
 179.0     clicks   as at the beginning: whether the clocks of player and recorder went apart
@@ -216,10 +216,8 @@ def make(path: str | os.PathLike[str], seconds: float = 180.0, rate: int = 48000
     :raises ValueError: as :func:`signal`
     :raises OSError: where the file cannot be written; one that was there is there still
     """
-    samples = signal(seconds, rate, seed)
-    with (
-        atomic(path) as temporary,
-        soundfile.SoundFile(temporary, "w", rate, 1, "PCM_24", format="WAV") as file,
-    ):
-        file.comment = describe(seconds, rate, seed)
-        file.write(samples)
+    with atomic(path) as temporary:
+        samples = signal(seconds, rate, seed)
+        with soundfile.SoundFile(temporary, "w", rate, 1, "PCM_24", format="WAV") as file:
+            file.comment = describe(seconds, rate, seed)
+            file.write(samples)

@@ -60,29 +60,51 @@ def shifted(y: Samples, lag: int, length: int) -> Samples:
     return np.pad(part, (before, length - before - len(part)))
 
 
-def delay(x: Samples, y: Samples) -> Delay | None:
+def delay(x: Samples, y: Samples, band: float, own: Reals | None = None) -> Delay | None:
     """How late ``y`` answers ``x``, at most some thousand samples; None where there is too little to tell.
 
     :param y: as long as ``x``
+    :param band: up to which frequency both are believed, in parts of the rate; steep filters of converters lie above
+    :param own: the device's own phase where it is known, from :func:`own_phase`
     """
-    input_power, cross, output_power = _spectra(x, y)
-    coherence = np.abs(cross) ** 2 / np.maximum(input_power * output_power, 1e-300)
-    good = (coherence > _COHERENT) & (input_power > 1e-9 * input_power.max())
+    spectra = _spectra(x, y)
+    good, weights = _coherence(*spectra, band)
     if good.sum() < 16:
         return None
-    bins = np.arange(len(cross))
-    magnitude = np.interp(bins, bins[good], np.log(np.abs(cross[good]) / input_power[good]))
-    cepstrum = fft.irfft(magnitude)
-    cepstrum[1 : _WINDOW // 2] *= 2
-    cepstrum[_WINDOW // 2 + 1 :] = 0
-    own = fft.rfft(cepstrum).imag  # the phase of minimum phase
-    weights = np.where(good, coherence, 0)
+    if own is None:
+        own = _minimum_phase(*spectra, good)
     n = _FINER * _WINDOW
-    pulse = fft.irfft(weights * np.exp(1j * (np.angle(cross) - own)), n) * n / (2 * weights.sum())
+    pulse = fft.irfft(weights * np.exp(1j * (np.angle(spectra[1]) - own)), n) * n / (2 * weights.sum())
     peak = int(np.argmax(np.abs(pulse)))
     left, top, right = np.abs(pulse[[peak - 1, peak, (peak + 1) % n]])
     place = peak + 0.5 * (left - right) / min(left - 2 * top + right, -1e-12)
     return Delay(float(place - n * (place > n / 2)) / _FINER, 1 if pulse[peak] > 0 else -1, float(top))
+
+
+def own_phase(x: Samples, y: Samples, band: float) -> Reals | None:
+    """The phase of the device if it is a minimum-phase filter; None where there is too little to tell."""
+    spectra = _spectra(x, y)
+    good, _ = _coherence(*spectra, band)
+    return _minimum_phase(*spectra, good) if good.sum() >= 16 else None
+
+
+def _coherence(input_power: Reals, cross: NDArray[np.complex128], output_power: Reals,
+               band: float) -> tuple[NDArray[np.bool_], Reals]:
+    """Which frequencies are believed, and how much each."""
+    coherence = np.abs(cross) ** 2 / np.maximum(input_power * output_power, 1e-300)
+    good = (coherence > _COHERENT) & (input_power > 1e-9 * input_power.max())
+    good[int(band * _WINDOW) :] = False
+    return good, np.where(good, coherence, 0)
+
+
+def _minimum_phase(input_power: Reals, cross: NDArray[np.complex128], _: Reals, good: NDArray[np.bool_]) -> Reals:
+    """Of the filter with the magnitude that the response has; between good frequencies it is interpolated."""
+    magnitude = np.interp(np.arange(len(cross)), np.flatnonzero(good),
+                          np.log(np.abs(cross[good]) / input_power[good]))
+    cepstrum = fft.irfft(magnitude)
+    cepstrum[1 : _WINDOW // 2] *= 2
+    cepstrum[_WINDOW // 2 + 1 :] = 0
+    return fft.rfft(cepstrum).imag
 
 
 def onset(x: Samples, y: Samples, before: int = 256) -> int:
@@ -120,11 +142,12 @@ class Track:
     at: float = 0.0
 
 
-def track(x: Samples, y: Samples, rate: int) -> Track:
-    """Follows the delay of ``y`` along ``x``, both aligned to within some hundred samples."""
+def track(x: Samples, y: Samples, rate: int, band: float) -> Track:
+    """Follows the delay of ``y`` along ``x``, both aligned to within some hundred samples; ``band`` as in :func:`delay`."""
+    own = own_phase(x, y, band)
     places, delays = [], []
     for start in range(0, len(x) - _CHUNK + 1, _CHUNK):
-        part = delay(x[start : start + _CHUNK], y[start : start + _CHUNK])
+        part = delay(x[start : start + _CHUNK], y[start : start + _CHUNK], band, own)
         if part and part.clearness > 0.5:
             places.append(start + _CHUNK / 2)
             delays.append(part.samples)
