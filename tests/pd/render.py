@@ -209,47 +209,56 @@ def render(
     """Sends a signal through a Pd object.
 
     :param object_text: the object as it is typed, for instance ``neuralamp~ /models/crunch.nam``
-    :param x: the signal, shape (n,)
+    :param x: the signal, shape (n,), or those of several inlets, shape (n, inlets)
     :param rate: Hz
     :param block: size of the object's blocks, a power of two
     :param messages: for the object: milliseconds after the start, and the message as it is typed
     :param pd: Pd's command
-    :returns: float32, shape (n,); larger blocks' delay is taken off
+    :returns: float32, in the shape of the signal; larger blocks' delay is taken off
     :raises AssertionError: where Pd complained of anything
     """
     signal = np.asarray(x, np.float32)
     delay = max(0, block - 64)  # in and out of a subpatch of larger blocks
     frames = len(signal) + delay
+    inlets = range(signal[:1].size)
+    ins, outs = ([f"neurig-{way}-{inlet}" for inlet in inlets] for way in ("in", "out"))
     with tempfile.TemporaryDirectory() as folder:
         source, result = Path(folder) / "in.wav", Path(folder) / "out.wav"
         soundfile.write(source, signal, rate, subtype="FLOAT")
 
         inner = Patch()
-        heard, told, tested, out = (inner.obj(text) for text in ("inlet~", "inlet", object_text, "outlet~"))
+        heard = [inner.obj("inlet~") for _ in inlets]
+        told, tested = inner.obj("inlet"), inner.obj(object_text)
         inner.obj(f"block~ {block}")
-        inner.chain(heard, tested, out)
+        for inlet in inlets:
+            inner.connect(heard[inlet], tested, 0, inlet)
+            inner.connect(tested, inner.obj("outlet~"), inlet)
         inner.connect(told, tested)
 
         patch = Patch()
-        patch.obj("table neurig-in")
-        patch.obj(f"table neurig-out {frames}")
+        for before, after in zip(ins, outs):
+            patch.obj(f"table {before}")
+            patch.obj(f"table {after} {frames}")
         begin = patch.obj("loadbang")
         order = patch.obj("t b b b")
-        play, outer, record = patch.obj("tabplay~ neurig-in"), patch.sub(inner), patch.obj("tabwrite~ neurig-out")
-        read = patch.msg(f"read -resize -maxsize 1e9 {source} neurig-in")
-        write = patch.msg(f"write -wave -bytes 4 -rate {rate} {result} neurig-out")
+        play, outer = [patch.obj(f"tabplay~ {name}") for name in ins], patch.sub(inner)
+        record = [patch.obj(f"tabwrite~ {name}") for name in outs]
+        read = patch.msg(f"read -resize -maxsize 1e9 {source} {' '.join(ins)}")
+        write = patch.msg(f"write -wave -bytes 4 -rate {rate} {result} {' '.join(outs)}")
         file, dsp = patch.obj("soundfiler"), patch.msg("; pd dsp 1")
         end, quit_pd = patch.obj("t b b"), patch.msg("; pd quit")
         wait = patch.obj(f"delay {1000 * (frames + 128) / rate:.9g}")
         patch.chain(begin, order)
         patch.connect(order, read, outlet=2)
         patch.connect(order, dsp, outlet=1)
-        for first in (play, record, wait):
+        for first in (*play, *record, wait):
             patch.connect(order, first)
-        patch.chain(play, outer, record)
+        for inlet in inlets:
+            patch.connect(play[inlet], outer, 0, inlet)
+            patch.connect(outer, record[inlet], inlet)
         patch.chain(read, file)
         for ms, text in messages:
-            patch.at(order, ms, text, outer, inlet=1)
+            patch.at(order, ms, text, outer, inlet=len(inlets))
         patch.chain(wait, end, quit_pd)
         patch.connect(end, write, outlet=1)
         patch.chain(write, file)
@@ -259,4 +268,4 @@ def render(
         assert not wrong, "\n".join(wrong)
         y, written_rate = soundfile.read(result, dtype="float32")
     assert written_rate == rate and len(y) == frames
-    return y[delay:]
+    return y[delay:].reshape(signal.shape)

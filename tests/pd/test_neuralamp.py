@@ -46,6 +46,39 @@ def test_every_family_sounds_as_in_python(data: Path, noise: NDArray[np.float32]
     np.testing.assert_allclose(render(f"neuralamp~ {model}", noise), offline(model, noise, 48000), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("rate", [44100, 48000])
+@pytest.mark.parametrize(("inlets", "block"), [(1, 64), (2, 64), (5, 1), (3, 512)])
+def test_channels_sound_as_each_alone(noise: NDArray[np.float32], inlets: int, block: int, rate: int) -> None:
+    model, x = share("models", "crunch.nam"), noise[: inlets * (len(noise) // inlets)].reshape(-1, inlets)
+    heard = render(f"neuralamp~ -ch {inlets} {model}", x, rate, block=block)
+    for inlet in range(inlets):
+        expected = offline(model, x[:, inlet], rate, silence=max(0, block - 64))
+        np.testing.assert_allclose(heard[:, inlet], expected, rtol=0, atol=1e-6)
+
+
+def test_recurrent_channels_sound_as_each_alone(data: Path, noise: NDArray[np.float32]) -> None:
+    model, x = data / "amps" / "BossLSTM-1x16.nam", noise[:9000].reshape(-1, 3)
+    heard = render(f"neuralamp~ -ch 3 {model}", x)
+    for inlet in range(3):
+        np.testing.assert_allclose(heard[:, inlet], offline(model, x[:, inlet], 48000), rtol=0, atol=1e-6)
+
+
+def test_messages_go_to_all_channels(amp_file: AmpFile) -> None:
+    first, second = amp_file(), amp_file("double.nam", 2)
+    messages = [(0, "async 0"), (50, "gain 20"), (100, f"load {second}"), (150, "unload"), (160, "bypass 1")]
+    x = np.ones((9600, 3), np.float32) * np.array([1, 0.5, -1], np.float32)
+    y = render(f"neuralamp~ -xfade 5 -ch 3 {first}", x, messages=messages) / x
+    np.testing.assert_array_equal(y, y[:, [1, 2, 0]])
+    assert [y[time * 48, 0] for time in (0, 49, 99, 149, 159)] == pytest.approx([0.5, 0.5, 5, 20, 0], rel=1e-5)
+    assert y[-1, 0] == 1
+
+
+def test_the_information_comes_from_the_last_outlet(amp_file: AmpFile) -> None:
+    path = amp_file()
+    told = talk(f"neuralamp~ -ch 4 {path}", ["bang", "print"], outlets=[4])
+    assert told[1][0] == f"out 4: loaded {path}" and any("channels 4," in line for line in told[2])
+
+
 def test_quality_of_rate_conversion_is_that_of_the_flag(noise: NDArray[np.float32], amp_file: AmpFile) -> None:
     model = amp_file()
     for quality in (0, 2):
@@ -215,7 +248,7 @@ def test_wrong_messages_get_one_clear_error(amp_file: AmpFile, message: str) -> 
     assert told[2][0] == f"out 1: loaded {path}"
 
 
-@pytest.mark.parametrize("text", ["-q 3", "-q", "-q good", "-xfade", "-xfade long", "-loud 11"])
+@pytest.mark.parametrize("text", ["-q 3", "-q", "-q good", "-ch 0", "-ch 65", "-ch 1.5", "-xfade", "-xfade long", "-loud 11"])
 def test_wrong_flags_get_one_clear_error(amp_file: AmpFile, text: str) -> None:
     path = amp_file()
     told = talk(f"neuralamp~ {text} -xfade 7 {path}", ["bang"], outlets=[1])
