@@ -4,7 +4,7 @@ import json
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -26,15 +26,16 @@ predict = click.Command("predict", render.context_settings, render.callback, ren
 @click.option("--param", "params", multiple=True, type=Knob(), metavar="NAME_OR_INDEX=VALUE",
               help="One of the model's own knobs, 0 to 1; 0.5 where not given. May be repeated.")
 @click.option("--slim", type=click.FloatRange(0, 1), help="Size of a model that comes in several: 0 smallest, 1 full.")
-@click.option("--channel", type=click.IntRange(1), help="Of files with several that differ, counted from 1.")
+@click.option("--channel", type=click.Choice(["left", "right"]), help="Which one, of stereo files.")
 @click.option("--exact", is_flag=True, help="LSTM and GRU in double precision, some twenty times as slow.")
 def evaluate(model: str, source: str, recorded: str, as_json: bool, report: str | None,
-             params: tuple[tuple[str | int, float], ...], slim: float | None, channel: int | None, exact: bool) -> None:
+             params: tuple[tuple[str | int, float], ...], slim: float | None, channel: Literal["left", "right"] | None,
+             exact: bool) -> None:
     """Run IN through MODEL and compare with OUT, what the device made of IN.
 
     The figures, all 0 where both are the same: the error-to-signal ratio (ESR) plain and with pre-emphasis, the mean
-    absolute error, and the multi-resolution STFT loss. IN and OUT begin together, as `neurig capture check` makes them;
-    the comparison is at OUT's rate.
+    absolute error, and the multi-resolution STFT loss. IN and OUT begin together (`neurig capture check -o` makes them
+    so); the comparison is at OUT's rate.
     """
     from neurig.evaluation import EvaluationError, RenderError
     from neurig.evaluation import evaluate as compare

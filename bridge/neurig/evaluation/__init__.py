@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import soxr
@@ -21,6 +22,8 @@ from neurig.evaluation import metrics
 from neurig.evaluation.spectra import Signal, cross_correlation, peak_of
 from neurig.model import Model
 from neurig.render import RenderError, read, render_samples
+
+Channel = Literal["left", "right"]
 
 SHORTEST = 2 * metrics.SHORTEST  # samples of a comparison
 LONGEST_LAG = 0.05  # seconds, that a signal is looked for in the other one
@@ -81,7 +84,7 @@ def evaluate(
     recorded: str | os.PathLike[str],
     params: Mapping[str | int, float] | None = None,
     slim: float | None = None,
-    channel: int | None = None,
+    channel: Channel | None = None,
     progress: Callable[[int, int], None] | None = None,
     *,
     exact: bool = False,
@@ -95,7 +98,7 @@ def evaluate(
     :param recorded: likewise
     :param params: the model's own knobs by name or index, 0..1; those not named are at 0.5
     :param slim: size of a model that comes in several, 0 (smallest) to 1 (full)
-    :param channel: counted from 1, of files that have several; not needed where all hold the same
+    :param channel: which one of stereo files; needed where their two differ
     :param progress: called now and then with the samples done and those there are
     :param exact: LSTMs and GRUs in double precision
     :raises EvaluationError: where the files cannot be compared
@@ -126,8 +129,8 @@ def evaluate(
     if abs(likeness) >= _ALIKE:
         if abs(delay) >= _LATE:
             earlier, later = (recorded, model.path) if delay > 0 else (model.path, recorded)
-            notices.append(f"{later} is {abs(delay):.1f} samples later than {earlier}: align the recording, since the "
-                           "figures count that as error")
+            notices.append(f"{later} is {abs(delay):.1f} samples later than {earlier}: the figures count that as "
+                           "error. `neurig capture check IN OUT -o ALIGNED.wav` aligns a recording")
         if likeness < 0:
             notices.append(f"{recorded}: it is upside down against the model (inverted polarity)")
     else:
@@ -137,22 +140,20 @@ def evaluate(
     return Evaluation(model, source, recorded, rate, target, prediction, figures, correlation, delay, tuple(notices))
 
 
-def _read(path: Path, channel: int | None) -> tuple[NDArray[np.float32], int]:
+def _read(path: Path, channel: Channel | None) -> tuple[NDArray[np.float32], int]:
     """One channel of a sound file, and its rate.
 
     :raises EvaluationError: where it is not clear which, or it is not usable
     """
     samples, rate = read(path)
-    channels = samples.shape[1]
+    if samples.shape[1] > 2:
+        raise EvaluationError(f"{path}: it has {samples.shape[1]} channels. Export the one that counts as mono")
     if not np.isfinite(samples).all():
         raise EvaluationError(f"{path}: it has samples that are no numbers")
-    if channel is not None and channel > channels > 1:
-        raise EvaluationError(f"{path}: it has {channels} channels, and no number {channel}")
-    if channel is None and not (samples == samples[:, :1]).all():
-        raise EvaluationError(f"{path}: it has {channels} channels that differ: say which to compare with --channel 1 "
-                              f"(to {channels})")
-    chosen = 0 if channel is None or channels == 1 else channel - 1
-    return np.ascontiguousarray(samples[:, chosen]), rate
+    if channel is None and not np.array_equal(samples[:, 0], samples[:, -1]):
+        raise EvaluationError(f"{path}: it is stereo, and its channels differ. Say which one with --channel left or "
+                              "--channel right")
+    return np.ascontiguousarray(samples[:, -1 if channel == "right" else 0]), rate
 
 
 __all__ = ["Evaluation", "EvaluationError", "RenderError", "evaluate"]
