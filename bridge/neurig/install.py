@@ -9,7 +9,7 @@ import hashlib
 import os
 import platform
 import re
-import shutil
+import subprocess
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -87,24 +87,30 @@ def remove(parent: Path) -> Path | None:
     return target
 
 
-def package(parent: Path) -> list[Path]:
+def package(parent: Path, *, sources: bool = False) -> list[Path]:
     """Writes the Pure Data library as a package that deken installs, for machines like this one.
 
     :param parent: the folder for it
-    :returns: the package, its checksum (``.sha256``) and the list of its objects (``.txt``)
+    :param sources: write the package of sources, too, that deken wants with the other; possible in a clone only
+    :returns: the package, its checksum (``.sha256``) and the list of its objects (``.txt``); likewise of the sources
     :raises OSError: where files are missing or cannot be written
     """
     contents = _contents("pd")
-    archive = parent / f"{_NAME}[v{__version__}]({_architecture()}).dek"
-    with atomic(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as made:
-        for name, content in contents.items():
-            entry = zipfile.ZipInfo(f"{_NAME}/{name}")  # dated 1980, so that the same files make the same package
-            entry.external_attr = 0o100644 << 16
-            made.writestr(entry, content, zipfile.ZIP_DEFLATED)
-    checksum, objects = (archive.with_name(archive.name + ending) for ending in (".sha256", ".txt"))
-    write_atomic(checksum, hashlib.sha256(archive.read_bytes()).hexdigest())
-    write_atomic(objects, "".join(f"{name}\t{text}\n" for name, text in _descriptions(contents)))
-    return [archive, checksum, objects]
+    packages = {_architecture(): contents} | ({"Sources": _sources()} if sources else {})
+    objects = "".join(f"{name}\t{text}\n" for name, text in _descriptions(contents))
+    written = []
+    for kind, files in packages.items():
+        archive = parent / f"{_NAME}[v{__version__}]({kind}).dek"
+        with atomic(archive) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as made:
+            for name, content in files.items():
+                entry = zipfile.ZipInfo(f"{_NAME}/{name}")  # dated 1980, so that the same files make the same package
+                entry.external_attr = (0o100755 if content.startswith(b"#!") else 0o100644) << 16
+                made.writestr(entry, content, zipfile.ZIP_DEFLATED)
+        checksum, listing = (archive.with_name(archive.name + ending) for ending in (".sha256", ".txt"))
+        write_atomic(checksum, hashlib.sha256(archive.read_bytes()).hexdigest())
+        write_atomic(listing, objects)
+        written += [archive, checksum, listing]
+    return written
 
 
 # ---- What there is --------------------------------------------------------------------------------------------------
@@ -125,6 +131,18 @@ def _contents(host: str) -> dict[str, bytes]:
             contents[(where / path.relative_to(folder)).as_posix()] = content
     lines = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items())
     return contents | {_LIST: "".join(lines).encode()}
+
+
+def _sources() -> dict[str, bytes]:
+    """Path and content of every file that git keeps."""
+    root = share("LICENSE").parent
+    if not (root / ".git").exists():
+        raise FileNotFoundError(f"{root}: the sources are not here, but in a clone of neurig's repository")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True)
+    if listed.returncode:
+        raise OSError(f"{root}: git: {listed.stderr.decode(errors='replace').strip()}")
+    names = [os.fsdecode(name) for name in listed.stdout.split(b"\0") if name]
+    return {name: (root / name).read_bytes() for name in names if (root / name).is_file()}
 
 
 def _require_compiled(host: str) -> None:

@@ -219,3 +219,18 @@ def test_package(home: Path, tmp_path: Path, command: Command) -> None:
     command("install", "pd")  # knows it, and takes its place
     command("install", "pd", "--remove")
     assert not list(extra.iterdir())
+
+
+def test_package_of_sources(tmp_path: Path, command: Command) -> None:
+    """What is in it is what git keeps, and enough to build from."""
+    written = [Path(line) for line in command("package", "--sources").stdout.splitlines()]
+    archive = tmp_path / f"neurig[v{neurig.__version__}](Sources).dek"
+    assert len(written) == 6 and (tmp_path / written[3]) == archive
+    assert Path(f"{archive}.sha256").read_text() == hashlib.sha256(archive.read_bytes()).hexdigest()
+    root = share("LICENSE").parent
+    with zipfile.ZipFile(archive) as packed:
+        names = {name.removeprefix("neurig/") for name in packed.namelist()}
+        assert {"LICENSE", "externals/build.py", "externals/core/neurig.h", "pd/rig.pd", "setup.py"} <= names
+        assert not any(name.endswith((".so", ".pd_linux", ".pyc")) for name in names)
+        assert packed.read("neurig/externals/build.py") == (root / "externals" / "build.py").read_bytes()
+        assert packed.getinfo("neurig/run").external_attr >> 16 & 0o111

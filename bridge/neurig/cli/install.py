@@ -43,7 +43,8 @@ def install(host: str, parent: Path | None, link: bool, remove: bool) -> None:
 @click.command()
 @click.option("--to", "parent", metavar="FOLDER", default=Path(), help="Where to write it.  [default: here]",
               type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path))
-def package(parent: Path) -> None:
+@click.option("--sources", is_flag=True, help="Write the package of sources, too, that deken wants; in a clone only.")
+def package(parent: Path, sources: bool) -> None:
     """Pack the objects for Pure Data as a deken package, for machines like this one.
 
     Beside the package come its checksum and the list of its objects, as deken wants them. Pd installs it by
@@ -51,5 +52,5 @@ def package(parent: Path) -> None:
     """
     from neurig import install
 
-    for path in install.package(parent):
+    for path in install.package(parent, sources=sources):
         click.echo(path)
