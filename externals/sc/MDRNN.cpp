@@ -104,7 +104,7 @@ MDRNN::MDRNN() {
   complained = false;
   // A definition that was not made by the class may have anything.
   const bool whole = numInputs() > kIn && values() < kMaxDimension && numOutputs() == kOut + values();
-  mCalcFunc = whole ? make_calc_function<MDRNN, &MDRNN::next>() : make_calc_function<MDRNN, &MDRNN::silence>();
+  mCalcFunc = whole ? make_calc_function<SlotUnit, &SlotUnit::compute>() : make_calc_function<MDRNN, &MDRNN::silence>();
   silence(1);
   enlist(whole ? in0(kModel) : -1);
 }

@@ -119,7 +119,7 @@ NeuralAmp::NeuralAmp() {
   gone = nullptr;
   for (float &value : last) value = NAN;  // none is set yet
   // The amp may be there before this constructor returns (non-real-time synthesis), and must not hear a sample yet.
-  mCalcFunc = isAudioRateIn(kIn) ? make_calc_function<NeuralAmp, &NeuralAmp::next>()
+  mCalcFunc = isAudioRateIn(kIn) ? make_calc_function<SlotUnit, &SlotUnit::compute>()
                                  : make_calc_function<NeuralAmp, &NeuralAmp::silence>();
   silence(1);
   enlist(in0(kModel));

@@ -19,6 +19,8 @@
 #pragma once
 #include "SC_PlugIn.hpp"
 
+#include <pthread.h>
+
 #include <cstdarg>
 #include <cstdio>
 #include <cstring>
@@ -126,6 +128,16 @@ template <class Self, class Player, class Voice> struct SlotUnit : public SCUnit
       command->seat[0].voice = voice;
       perform(mWorld, command, free_seats, nullptr, nullptr);
     }
+  }
+
+  /* The calculation of a unit: `Self::next`, which is not interrupted. JACK ends its audio thread by cancelling it, and
+   * supernova, which it serves, at any instruction. C++ can be unwound only where it calls something, and elsewhere ends
+   * the whole program. So the cancellation waits; what has no destructor here can be unwound where it then comes. */
+  void compute(int n) {
+    int state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    static_cast<Self *>(this)->next(n);
+    pthread_setcancelstate(state, nullptr);
   }
 
   static void define_commands() {
