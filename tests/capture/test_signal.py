@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 from capture.conftest import RATE, Samples
+from click.testing import CliRunner
 from python.helpers import Command
 
 from neurig.capture import signal
+from neurig.cli import main
 
 
 @pytest.mark.parametrize("seconds", [30, 47.3, 180, 1200])
@@ -63,16 +65,14 @@ def test_other_rate_and_seed(whole: Samples) -> None:
     (["test.flac"], "has to end in .wav"),
     (["test.wav", "--seconds", "5"], "30<=x<=1200"),
     (["test.wav", "--rate", "8000"], "22050<=x<=192000"),
+    (["missing/test.wav"], "there is no folder"),
 ])
-def test_what_cannot_be_made(command: Command, tmp_path: Path, options: list[str], message: str) -> None:
-    assert message in command("capture", "make", *options, code=2).stderr
+def test_what_cannot_be_made(tmp_path: Path, options: list[str], message: str) -> None:
+    run = CliRunner().invoke(main, ["capture", "make", str(tmp_path / options[0]), *options[1:]])
+    assert run.exit_code and message in run.stderr
     assert not list(tmp_path.iterdir())
 
 
-def test_no_folder(command: Command) -> None:
-    assert "no folder" in command("capture", "make", "missing/test.wav", "--seconds", 30, code=1).stderr
-
-
-@pytest.mark.parametrize("comment", ["", "recorded on Sunday", "[]", '{"signal": "other"}', '{"signal": "neurig capture"}'])
+@pytest.mark.parametrize("comment", ["", "on Sunday", "[]", '{"signal": "other"}', '{"signal": "neurig capture"}'])
 def test_other_comments(comment: str) -> None:
     assert signal.described(comment) is None

@@ -107,8 +107,7 @@ class _Recording:
 def check(input: str | os.PathLike[str], output: str | os.PathLike[str], channel: Channel | None = None) -> Report:
     """Judges what went into a device and what came out of it, and puts the two in time.
 
-    The output is brought to the input's rate. Arrays are aligned as far as the recordings allow; where the report has an
-    error, they may be empty.
+    The output is brought to the input's rate. The report has the two aligned; where it has an error, they may be empty.
 
     :param channel: which one of a stereo file; needed where its two differ
     :raises CaptureError: where a file cannot be read, or it is not clear which channel is meant
@@ -239,15 +238,25 @@ def _align(report: Report, x: _Recording, late: Samples, recorded_at: int, swapp
     source, rate = x.samples, x.rate
     band = 0.42 * min(1.0, recorded_at / rate)
     clock, output, lag = 1.0, late, timing.coarse(source, late, rate)
+    own = None
     for _ in range(3):  # a drift is measured better once most of it is gone
         rough = timing.shifted(output, lag, len(source))
-        track = timing.track(source, rough, rate, band)
-        if not track.certain:
+        track = timing.track(source, rough, rate, band, own)
+        if own is not None and not track.certain:
             break
-        clock *= 1 + track.ppm / 1e6
-        output = soxr.resample(late, rate * clock, rate, "VHQ")
-        rest = timing.delay(source, timing.shifted(output, lag, len(source)), band)
-        lag += round(rest.samples) if rest else 0
+        if track.certain:
+            clock *= 1 + track.ppm / 1e6
+            output = soxr.resample(late, rate * clock, rate, "VHQ")
+            rest = timing.delay(source, timing.shifted(output, lag, len(source)), band)
+            lag += round(rest.samples) if rest else 0
+        own = timing.own_phase(source, timing.shifted(output, lag, len(source)), band)
+    again = _repeat(source, rate, x.passages) if clock != 1 else None
+    if again:  # the same passage, far apart: nothing tells a drift better
+        one, other = (timing.shifted(output, lag + start, again[2]) for start in again[:2])
+        apart = timing.delay(one, other, band, timing.NO_FILTER)
+        if apart and apart.clearness > 0.8 and abs(apart.samples) < 5:
+            clock *= 1 + apart.samples / (again[1] - again[0])
+            output = soxr.resample(late, rate * clock, rate, "VHQ")
     rough = timing.shifted(output, lag, len(source))
     found = timing.delay(source, rough, band)
     if swapped or found is None or found.clearness < 0.4:
@@ -257,9 +266,9 @@ def _align(report: Report, x: _Recording, late: Samples, recorded_at: int, swapp
     report.drift = 1e6 * (clock - 1)
     report.latency, report.polarity = lag + found.samples, found.polarity
     if report.latency < -2.5:
-        report.add("error", "order", f"{report.output} comes {-report.latency:.1f} samples before {report.input}, so it "
-                                     "cannot be the answer.", "Give the files in the order IN OUT; if one was cut, cut "
-                                                              "both at the same place.")
+        report.add("error", "order",
+                   f"{report.output} comes {-report.latency:.1f} samples before {report.input}, so it is no answer.",
+                   "Give the files in the order IN OUT; if one was cut, cut both at the same place.")
         return
     clicks = _clicks(x)
     first = (timing.onset_of_clicks(rough, clicks) if clicks else timing.onset(source, rough)) + lag
@@ -282,17 +291,18 @@ def _clicks(x: _Recording) -> list[int]:
 
 def _check_timing(report: Report, track: timing.Track, missing: int) -> None:
     if missing > report.rate:
-        report.add("note", "length", f"The last {missing / report.rate:.1f} s of {report.input} have no answer, and were "
-                                     "left out.")
+        report.add("note", "length",
+                   f"The last {missing / report.rate:.1f} s of {report.input} have no answer, and were left out.")
     if track.jump:
-        report.add("error", "jump", f"At about {track.at:.0f} s, {abs(track.jump)} samples "
-                                    f"{'are missing' if track.jump > 0 else 'too many are'} in {report.output}.",
+        what = "samples are missing" if track.jump > 0 else "samples too many are"
+        report.add("error", "jump", f"At about {track.at:.0f} s, {abs(track.jump)} {what} in {report.output}.",
                    "The recorder could not keep up: close other programs or take a larger block, and record again.")
     if report.drift:
         report.add("warning", "drift", f"The clocks of player and recorder differ by {report.drift:+.2f} ppm; that was "
                                        "corrected.", "Play and record with the same sound card.")
     if report.polarity == -1:
-        report.add("note", "polarity", f"{report.output} is upside down (inverted). Many amps do so, and the model will.")
+        report.add("note", "polarity",
+                   f"{report.output} is upside down (inverted). Many amps do so, and the model will.")
     if _rms(report.aligned_output - report.aligned_input) < 1e-4 * _rms(report.aligned_input):
         report.add("error", "bypass", f"{report.output} is a copy of {report.input}.",
                    "Record what comes out of the device; is it bypassed?")
@@ -312,7 +322,7 @@ def _check_noise(report: Report) -> None:
     quiet = y[rest] - y[rest].mean()
     report.noise_floor = _db(_rms(quiet.ravel()))
     distance = _db(_rms(report.aligned_output)) - report.noise_floor
-    if distance < 40:
+    if distance < 35:
         report.add("error" if distance < 10 else "warning", "noise",
                    f"{report.output} is noisy: {report.noise_floor:.0f} dBFS rms, {distance:.0f} dB below the sound.",
                    "Look for hum and hiss, and raise the level into the recorder.")
@@ -330,8 +340,9 @@ def _check_change(report: Report, passages: list[Passage] | None) -> None:
         energy = _rms(one) ** 2
         report.repeat_error = max(_rms(one - other) ** 2 - 2 * noise**2, 0.0) / energy if energy else None
         if report.repeat_error is not None and report.repeat_error > 0.003:
-            report.add("warning", "change", "The device changes with time: it answers the same passage otherwise when it "
-                                            f"comes again (ESR {report.repeat_error:.2g}).", advice)
+            report.add("warning", "change",
+                       "The device changes with time: it answers the same passage otherwise when it comes again "
+                       f"(ESR {report.repeat_error:.2g}).", advice)
         return
     by_one, by_many = timing.change(x, y, report.rate)
     if by_one - by_many > 0.05 and by_one > 2.5 * by_many:

@@ -151,8 +151,8 @@ def _noise(n: int, rate: int, random: np.random.Generator) -> Samples:
             spectrum = np.fft.rfft(burst)
             spectrum /= np.sqrt(np.maximum(np.fft.rfftfreq(length, 1 / rate), 20))
             burst = np.fft.irfft(spectrum, length)
-        burst *= 10 ** (random.uniform(-50, -8) / 20) / np.sqrt(np.mean(burst**2))
-        part[start : start + length] = np.clip(burst, -PEAK, PEAK)[: n - start]
+        level = 10 ** (random.uniform(-50, -8) / 20) / np.sqrt(np.mean(burst**2))
+        part[start : start + length] = (burst * min(level, PEAK / np.abs(burst).max()))[: n - start]
     return part
 
 

@@ -1,9 +1,9 @@
-"""How the output of a device lies in time to its input: delay, drift of the clocks, and whether the device itself changes.
+"""How the output of a device lies in time to its input: delay, drift of the clocks; and whether the device changes.
 
-A device filters and distorts, so its answer is no delayed copy. What is compared is its linear part, the cross-spectrum
-over the input's power spectrum (Welch 1967). Of that, the phase which a minimum-phase filter of the same magnitude has is
-the device's own; a delay is what remains, found as the peak of the inverse transform of the remaining phase alone
-(generalised cross-correlation with phase transform, Knapp and Carter 1976).
+A device filters and distorts, so its answer is no delayed copy. What is compared is its linear part: the cross-spectrum
+over the input's power spectrum (Welch 1967). Of its phase, what a minimum-phase filter of the same magnitude has is the
+device's own. The rest is delay, found as the peak of the inverse transform of that phase alone (generalised
+cross-correlation with phase transform, Knapp and Carter 1976).
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,11 @@ _WINDOW = 8192  # samples of a spectrum
 _CHUNK = 1 << 15  # samples in which a delay is measured on its own
 _FINER = 8  # steps within a sample, between which a parabola is laid
 _COHERENT = 0.3  # from which on a frequency is believed
+_SEARCHED = 1 << 23  # samples, from the beginning, in which the first estimate is made
 _SMEARED = 0.01  # s by which two clocks may part in a recording, for the first estimate
+
+
+NO_FILTER: Reals = np.zeros(_WINDOW // 2 + 1)  # the own phase of what only delays
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Delay:
 
 def coarse(x: Samples, y: Samples, rate: int) -> int:
     """The lag of ``y`` behind ``x`` to within some milliseconds, whichever it is and even where the clocks part."""
+    x, y = x[:_SEARCHED], y[:_SEARCHED]
     n = fft.next_fast_len(len(x) + len(y), real=True)
     cross = fft.rfft(y, n)
     cross *= fft.rfft(x, n).conj()
@@ -142,9 +147,12 @@ class Track:
     at: float = 0.0
 
 
-def track(x: Samples, y: Samples, rate: int, band: float) -> Track:
-    """Follows the delay of ``y`` along ``x``, both aligned to within some hundred samples; ``band`` as in :func:`delay`."""
-    own = own_phase(x, y, band)
+def track(x: Samples, y: Samples, rate: int, band: float, own: Reals | None = None) -> Track:
+    """Follows the delay of ``y`` along ``x``, both aligned to within some hundred samples.
+
+    :param band: as in :func:`delay`
+    :param own: the device's own phase; where it is not given, it is measured anew in each chunk, which is less exact
+    """
     places, delays = [], []
     for start in range(0, len(x) - _CHUNK + 1, _CHUNK):
         part = delay(x[start : start + _CHUNK], y[start : start + _CHUNK], band, own)
@@ -154,36 +162,40 @@ def track(x: Samples, y: Samples, rate: int, band: float) -> Track:
     if len(places) < 5:
         return Track(0.0, False)
     at, late = np.array(places), np.array(delays)
-    jump, where = _jump(late)
-    if jump:
-        return Track(0.0, False, -jump, float((at[where - 1] + at[where]) / 2 / rate))
     first, second = np.triu_indices(len(at), 1)
     slope = float(np.median((late[second] - late[first]) / (at[second] - at[first])))  # Theil-Sen
-    rest = late - slope * at
-    spread = 1.4826 * float(np.median(np.abs(rest - np.median(rest))))
-    span = at[-1] - at[0]
-    error = spread * np.sqrt(12 / len(at)) / span
-    return Track(1e6 * slope, abs(slope) > 5 * error and abs(slope) * len(x) > 1)
+    spread = _spread(late - slope * at)
+    jump, where = _jump(late, 0.3 * spread)
+    if jump:
+        return Track(0.0, False, -jump, float((at[where - 1] + at[where]) / 2 / rate))
+    error = spread * np.sqrt(12 / len(at)) / (at[-1] - at[0])
+    return Track(1e6 * slope, bool(abs(slope) > 5 * error and abs(slope) * len(x) > 1))
 
 
-def _jump(late: Reals, beside: int = 5) -> tuple[int, int]:
-    """The greatest step in the delay, in samples, and the chunk that it comes before; 0 where none is."""
-    level = late - np.median(np.diff(late)) * np.arange(len(late))  # without the drift
-    best, where = 0.0, 0
-    for place in range(beside, len(level) - beside + 1):
-        left, right = level[place - beside : place], level[place : place + beside]
-        step = float(np.median(right) - np.median(left))
-        within = max(np.median(np.abs(part - np.median(part))) for part in (left, right))
-        if abs(step) > max(6, 8 * within, abs(best)):
-            best, where = step, place
-    return round(best), where
+def _spread(values: Reals) -> float:
+    """The standard deviation, as the middle half of the values has it."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+
+
+def _jump(late: Reals, spread: float, beside: int = 5) -> tuple[int, int]:
+    """The step of more than 6 samples that best explains the delays, and the chunk that it comes before.
+
+    :param spread: below which the delays have to lie about the two levels; else there is no jump: 0
+    """
+    jump, where = 0.0, 0
+    for place in range(beside, len(late) - beside + 1):
+        before, after = np.median(late[:place]), np.median(late[place:])
+        left = _spread(np.concatenate([late[:place] - before, late[place:] - after]))
+        if abs(after - before) > 6 and left < spread:
+            jump, where, spread = float(after - before), place, left
+    return round(jump), where
 
 
 def change(x: Samples, y: Samples, rate: int, frames: int = 200) -> tuple[float, float]:
     """How much better the device is described by a filter for each 150 ms than by one filter for all.
 
-    A device that moves (flanger, chorus with short delays, phaser) is well described by many filters and badly by one; a
-    distortion is hardly better described by many, if each may choose its gain.
+    A device that moves (flanger, chorus with short delays, phaser) is well described by many filters and badly by one;
+    a distortion is hardly better described by many, if each may choose its gain.
 
     :return: share of the output's energy that is left by one filter, and by many; medians over frames
     """

@@ -71,7 +71,8 @@ def check(ctx: click.Context, source: str, answer: str, channel: Literal["left",
         click.echo(f"{aligned}: {report.seconds:.2f} s, in time with {source}", err=as_json)
     if not report.trainable:
         if not as_json:
-            click.echo("This pair cannot be trained on." + (f" {aligned} was not written." if aligned else ""), err=True)
+            unwritten = f" {aligned} was not written." if aligned else ""
+            click.echo(f"This pair cannot be trained on.{unwritten}", err=True)
         ctx.exit(1)
 
 
