@@ -81,6 +81,12 @@ def test_missing_samples(playing: Samples, pair: Pair) -> None:
     assert jump.severity == "error" and re.match("At about [45] s, 64 samples are missing", jump.what)
 
 
+def test_missing_second(whole: Samples, ours: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "out.wav", np.delete(device(whole), np.s_[12 * RATE : 13 * RATE]), RATE, "PCM_24")
+    [error] = [problem for problem in check(ours, tmp_path / "out.wav").problems if problem.severity == "error"]
+    assert error.kind == "jump" and "does not answer" in error.what
+
+
 @pytest.mark.parametrize("full", [1.0, 0.5])
 def test_clipped(playing: Samples, pair: Pair, full: float) -> None:
     report = check(*pair(playing, full * np.clip(3 * device(playing), -1, 1)))

@@ -19,12 +19,12 @@ def test_plan_is_without_gaps(seconds: float) -> None:
     for passage, following in zip(passages, passages[1:], strict=False):
         assert passage.start + passage.seconds == pytest.approx(following.start)
     assert passages[0].start == 0 and passages[-1].start + passages[-1].seconds == pytest.approx(seconds)
-    assert min(passage.seconds for passage in passages) >= 0.8
+    assert min(passage.seconds for passage in passages) >= 0.7
 
 
 def test_description_has_the_times_of_the_plan() -> None:
     rows = [line.split()[:2] for line in (signal.__doc__ or "").splitlines() if line[:1].isdigit()]
-    assert rows == [[f"{passage.start:.1f}", passage.name] for passage in signal.plan()]
+    assert rows == [[f"{passage.start:.2f}", passage.name] for passage in signal.plan()]
 
 
 def test_passages(whole: Samples) -> None:
@@ -39,7 +39,7 @@ def test_passages(whole: Samples) -> None:
         else:
             assert 0.01 < np.sqrt(np.mean(part**2)) < 0.5, name
     assert np.array_equal(by_name["phrase"], by_name["repeat"])
-    levels = np.abs(by_name["strings"]).reshape(-1, RATE // 4).max(axis=1)
+    levels = np.abs(by_name["strings"][: 11 * RATE]).reshape(-1, RATE // 4).max(axis=1)
     assert levels.max() > 0.5 and np.quantile(levels, 0.2) < 0.05  # loud and soft
 
 

@@ -265,6 +265,9 @@ def _align(report: Report, x: _Recording, late: Samples, recorded_at: int, swapp
         return
     report.drift = 1e6 * (clock - 1)
     report.latency, report.polarity = lag + found.samples, found.polarity
+    _check_gaps(report, track)
+    if not report.trainable:
+        return
     if report.latency < -2.5:
         report.add("error", "order",
                    f"{report.output} comes {-report.latency:.1f} samples before {report.input}, so it is no answer.",
@@ -278,7 +281,7 @@ def _align(report: Report, x: _Recording, late: Samples, recorded_at: int, swapp
     report.aligned_input = source[:length]
     report.aligned_output = timing.shifted(output, report.removed, length)
     report.seconds = length / rate
-    _check_timing(report, track, len(source) - length)
+    _check_timing(report, len(source) - length)
 
 
 def _clicks(x: _Recording) -> list[int]:
@@ -289,14 +292,20 @@ def _clicks(x: _Recording) -> list[int]:
     return places if there else []
 
 
-def _check_timing(report: Report, track: timing.Track, missing: int) -> None:
+def _check_gaps(report: Report, track: timing.Track) -> None:
+    remedy = "The recorder could not keep up: close other programs or take a larger block, and record again."
+    if track.jump:
+        what = "samples are missing" if track.jump > 0 else "samples too many are"
+        report.add("error", "jump", f"At about {track.at:.0f} s, {abs(track.jump)} {what} in {report.output}.", remedy)
+    elif track.lost is not None:
+        where = f"From about {track.lost:.0f} s on" if track.lost else "At its beginning"
+        report.add("error", "jump", f"{where}, {report.output} does not answer {report.input}.", remedy)
+
+
+def _check_timing(report: Report, missing: int) -> None:
     if missing > report.rate:
         report.add("note", "length",
                    f"The last {missing / report.rate:.1f} s of {report.input} have no answer, and were left out.")
-    if track.jump:
-        what = "samples are missing" if track.jump > 0 else "samples too many are"
-        report.add("error", "jump", f"At about {track.at:.0f} s, {abs(track.jump)} {what} in {report.output}.",
-                   "The recorder could not keep up: close other programs or take a larger block, and record again.")
     if report.drift:
         report.add("warning", "drift", f"The clocks of player and recorder differ by {report.drift:+.2f} ppm; that was "
                                        "corrected.", "Play and record with the same sound card.")

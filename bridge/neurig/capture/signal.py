@@ -5,16 +5,16 @@ For the default 180 s, the passages are (a longer or shorter signal has more or 
 ========  =======  ===================================================================================================
 from, s   name     what
 ========  =======  ===================================================================================================
-0.0       clicks   two clicks of one sample, 0.5 s apart: how late the answer comes
-1.0       silence  the device's own noise
-2.5       phrase   5 s of plucked strings, softer and harder
-7.5       sweeps   sines from 20 Hz to 20 kHz (or a little below half the rate), three times, at -40, -20 and -4 dBFS
-17.4      steps    tones of 82, 330 and 1319 Hz in turn, 60 dB softer to full: every step 3 dB up
-25.6      noise    white and pink in turn, in bursts of 0.25 s whose levels are drawn from -50 to -8 dBFS rms
-40.4      strings  notes, dead notes and chords across the neck, peaks at -40 to -1 dBFS, each level equally often
-172.5     repeat   the phrase, sample for sample: a device that answers otherwise now changes with time
-177.5     silence
-179.0     clicks   as at the beginning: whether the clocks of player and recorder went apart
+0.00      clicks   two clicks of one sample, 0.5 s apart: how late the answer comes
+1.00      silence  the device's own noise
+2.87      phrase   5 s of plucked strings, softer and harder
+7.87      sweeps   sines from 20 Hz to 20 kHz (or a little below half the rate), three times, at -40, -20 and -4 dBFS
+17.77     steps    tones of 82, 330 and 1319 Hz in turn, 60 dB softer to full: every step 3 dB up
+25.97     noise    white and pink in turn, in bursts of 0.25 s whose levels are drawn from -50 to -8 dBFS rms
+40.77     strings  notes, dead notes and chords across the neck, peaks at -40 to -1 dBFS, each level equally often
+172.50    repeat   the phrase, sample for sample: a device that answers otherwise now changes with time
+177.50    silence
+179.00    clicks   as at the beginning: whether the clocks of player and recorder went apart
 ========  =======  ===================================================================================================
 
 All that is drawn by chance comes from the seed. The peak is -1 dBFS.
@@ -38,7 +38,8 @@ SECONDS = (30.0, 1200.0)
 PEAK = 10 ** (-1 / 20)
 CLICKS = (0.25, 0.75)  # s, from the beginning of their passage
 
-_BEFORE = (("clicks", 1.0), ("silence", 1.5), ("phrase", 5.0))
+# Phrase and repeat are so far apart that no chorus of a round number of Hz is at the same place again.
+_BEFORE = (("clicks", 1.0), ("silence", 1.87), ("phrase", 5.0))
 _SHARES = (("sweeps", 0.06), ("steps", 0.05), ("noise", 0.09), ("strings", 0.8))
 _AFTER = (("repeat", 5.0), ("silence", 1.5), ("clicks", 1.0))
 _TONES = (82.41, 329.63, 1318.51)  # Hz
@@ -63,7 +64,7 @@ class Passage:
 
 
 def plan(seconds: float = 180.0) -> list[Passage]:
-    """The passages of a signal, in order; their times are multiples of 0.1 s."""
+    """The passages of a signal, in order."""
     middle = seconds - sum(length for _, length in _BEFORE + _AFTER)
     shares = [(name, round(share * middle, 1)) for name, share in _SHARES[:-1]]
     rest = round(middle - sum(length for _, length in shares), 6)

@@ -17,6 +17,7 @@ Reals = NDArray[np.float64]
 
 _WINDOW = 8192  # samples of a spectrum
 _CHUNK = 1 << 15  # samples in which a delay is measured on its own
+_END = 8  # chunks, by which beginning and end of a recording are compared
 _FINER = 8  # steps within a sample, between which a parabola is laid
 _COHERENT = 0.3  # from which on a frequency is believed
 _SEARCHED = 1 << 23  # samples, from the beginning, in which the first estimate is made
@@ -139,12 +140,14 @@ class Track:
     :ivar certain: may ``ppm`` be told from 0, and is it more than a sample in the whole recording?
     :ivar jump: samples that are missing (negative: doubled) somewhere, or 0
     :ivar at: s, where that is
+    :ivar lost: at the beginning (0) or from here on (s), the output has nothing to do with the input; None: it has
     """
 
     ppm: float
     certain: bool
     jump: int = 0
     at: float = 0.0
+    lost: float | None = None
 
 
 def track(x: Samples, y: Samples, rate: int, band: float, own: Reals | None = None) -> Track:
@@ -153,14 +156,21 @@ def track(x: Samples, y: Samples, rate: int, band: float, own: Reals | None = No
     :param band: as in :func:`delay`
     :param own: the device's own phase; where it is not given, it is measured anew in each chunk, which is less exact
     """
-    places, delays = [], []
+    places, delays, heard, clear = [], [], [], []
     for start in range(0, len(x) - _CHUNK + 1, _CHUNK):
         part = delay(x[start : start + _CHUNK], y[start : start + _CHUNK], band, own)
         if part and part.clearness > 0.5:
             places.append(start + _CHUNK / 2)
             delays.append(part.samples)
+        if part:
+            heard.append(start)
+            clear.append(part.clearness)
     if len(places) < 5:
         return Track(0.0, False)
+    begins, ends = np.median(clear[:_END]), np.median(clear[-_END:])
+    if len(clear) > 2 * _END and min(begins, ends) < 0.4 and max(begins, ends) > 0.7:
+        last = int(np.flatnonzero(np.array(clear) > 0.7)[-1])
+        return Track(0.0, False, lost=(heard[last] + _CHUNK) / rate if ends < begins else 0.0)
     at, late = np.array(places), np.array(delays)
     first, second = np.triu_indices(len(at), 1)
     slope = float(np.median((late[second] - late[first]) / (at[second] - at[first])))  # Theil-Sen
