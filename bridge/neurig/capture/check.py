@@ -257,6 +257,8 @@ def _align(report: Report, x: _Recording, late: Samples, recorded_at: int, swapp
         if apart and apart.clearness > 0.8 and abs(apart.samples) < 5:
             clock *= 1 + apart.samples / (again[1] - again[0])
             output = soxr.resample(late, rate * clock, rate, "VHQ")
+    if abs(clock - 1) * len(source) < 0.5:  # samples: there was none
+        clock, output = 1.0, late
     rough = timing.shifted(output, lag, len(source))
     found = timing.delay(source, rough, band)
     if swapped or found is None or found.clearness < 0.4:
