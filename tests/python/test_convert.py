@@ -220,6 +220,34 @@ def test_published_steps_of_a_tflite_file(data: Path) -> None:
         assert np.abs(sigmas / 10 * case["sigma_temp"] ** 0.5 - expected["std"]).max() < 1e-4
 
 
+@pytest.mark.parametrize(("units", "layers", "dimension"), [(16, 2, 3), (8, 3, 2), (24, 1, 9)])
+def test_tflite_plays_what_is_written(tmp_path: Path, units: int, layers: int, dimension: int) -> None:
+    """By TensorFlow Lite's own interpreter, with the states handed on as IMPSY does it: in the order of their tensors."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    path = tmp_path / "random.tflite"
+    source = Mdrnn(dimension=dimension, units=units, layers=layers).write(tmp_path / "random.mdrnn")
+    convert.write(convert.read(source), path)
+    assert np.array_equal(convert.read(path).weights, convert.read(source).weights)
+
+    interpreter = Interpreter(str(path))
+    interpreter.allocate_tensors()
+    inputs = sorted(interpreter.get_input_details(), key=lambda tensor: tensor["index"])
+    outputs = interpreter.get_output_details()
+    assert [tensor["name"] for tensor in inputs] == ["inputs", *(f"state_{kind}_{layer}" for layer in range(layers)
+                                                                 for kind in "hc")]
+    states = [np.zeros((1, units), np.float32)] * 2 * layers
+    predictor = neurig.Predictor(source)
+    for frame in np.random.default_rng(2).random((20, dimension), np.float32):
+        for tensor, value in zip(inputs, [10 * frame.reshape(1, 1, -1), *states], strict=True):
+            interpreter.set_tensor(tensor["index"], value)
+        interpreter.invoke()
+        states = [interpreter.get_tensor(index) for index in sorted(tensor["index"] for tensor in outputs[1:])]
+        predictor.condition(frame)
+        expected = np.concatenate([array.ravel() for array in predictor.mixture()])
+        assert np.abs(interpreter.get_tensor(outputs[0]["index"])[0] - expected).max() < 1e-4
+
+
 def test_damaged_tflite_files_are_refused() -> None:
     whole = (TFLITE / "float16.tflite").read_bytes()
     random = np.random.default_rng(1)
@@ -303,21 +331,22 @@ def test_another_scale_is_not_written_where_it_cannot_be_said(tmp_path: Path) ->
     path.write_text(path.read_text().replace('"scale": 10', '"scale": 5'))
     with pytest.raises(neurig.ModelError, match="scales its input by 5, but IMPSY always by 10"):
         convert.write(convert.read(path), tmp_path / "a.keras")
-    assert not (tmp_path / "a.keras").exists()
+    with pytest.raises(neurig.ModelError, match="scales its input by 5, but IMPSY always by 10"):
+        convert.write(convert.read(path), tmp_path / "a.tflite")
+    assert not (tmp_path / "a.keras").exists() and not (tmp_path / "a.tflite").exists()
     convert.write(convert.read(path), tmp_path / "a.mdrnn")
     assert json.loads((tmp_path / "a.mdrnn").read_text())["config"]["scale"] == 5
 
 
 def test_command_goes_by_the_name_of_the_new_file(tmp_path: Path, command: Command, mdrnn: Mdrnn) -> None:
     source = mdrnn.write(tmp_path / "mine.mdrnn")
-    for name in ("mine.h5", "mine.keras", "mine.onnx"):
+    for name in ("mine.h5", "mine.keras", "mine.onnx", "mine.tflite"):
         assert command("convert", source, name).stdout == f"{name}: dimension 3, 8 units, 2 layers, 4 mixtures\n"
-    assert "written as .mdrnn, .h5, .keras, .onnx: such a" in command("convert", source, "a.tflite", code=1).stderr
     assert "written as" in command("convert", source, "a.json", code=1).stderr
     assert "8 bits" in command("convert", TFLITE / "int8.tflite", "small.mdrnn").stderr
     assert "an amp is written as" in command("convert", share("models", "crunch.nam"), "a.mdrnn", code=1).stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.h5", "mine.keras", "mine.mdrnn", "mine.onnx",
-                                                               "small.mdrnn"]
+                                                               "mine.tflite", "small.mdrnn"]
 
 
 def test_command(tmp_path: Path, command: Command, mdrnn: Mdrnn, mdrnn_file: Path) -> None:

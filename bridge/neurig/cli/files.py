@@ -62,11 +62,11 @@ def convert(source: str, target: str | None) -> None:
     """Convert the model IN to OUT, whose name says the format. Without OUT a .mdrnn file is written beside IN.
 
     \b
-    predictors    .mdrnn .h5 .keras .tflite              to  .mdrnn .h5 .keras .onnx
+    predictors    .mdrnn .h5 .keras .tflite              to  .mdrnn .h5 .keras .tflite .onnx
     amps of NAM   .nam                                   to  .onnx
     checkpoints   .ckpt (AmpEmulatorModel, PedalNetRT)   to  .json
 
-    What is written as .h5 or .keras is for IMPSY, .onnx for onnxruntime and everything else that runs ONNX. Checkpoints
+    What is written as .h5, .keras or .tflite is for IMPSY, .onnx for onnxruntime and everything else that runs ONNX. Checkpoints
     take PyTorch; TensorFlow is never needed.
     """
     from neurig import convert

@@ -6,7 +6,7 @@ file            read     written
 ``.mdrnn``      yes      yes      neurig's own, which the core reads in every host
 ``.h5``         yes      yes      Keras 2 and 3: IMPSY's weights
 ``.keras``      yes      yes      Keras 2 and 3: IMPSY's models
-``.tflite``     yes      no       IMPSY's converted models
+``.tflite``     yes      yes      IMPSY's converted models
 ``.onnx``       no       yes      for onnxruntime and everything else that runs ONNX
 ``.nam``        yes      no       NAM's amps, to be written as ``.onnx``
 ``.ckpt``       yes      no       AmpEmulatorModel's and PedalNetRT's checkpoints, to be written as ``.json``
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from neurig.convert.mdrnn import Mdrnn
 
 _READERS = {"mdrnn": ".mdrnn", "keras": ".h5 .hdf5 .keras", "tflite": ".tflite", "checkpoint": ".ckpt"}
-_WRITERS = {".mdrnn": "mdrnn", ".h5": "keras", ".keras": "keras", ".onnx": "onnx"}
+_WRITERS = {".mdrnn": "mdrnn", ".h5": "keras", ".keras": "keras", ".tflite": "write_tflite", ".onnx": "onnx"}
 
 
 def format_of(path: str | os.PathLike[str]) -> str | None:
@@ -81,8 +81,7 @@ def write(network: "Mdrnn", path: str | os.PathLike[str]) -> None:
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in _WRITERS:
-        why = ": such a file is a program, which TensorFlow compiles: IMPSY's `convert-tflite` does it from .keras"
-        raise ModelError(f"{path}: predictors are written as {', '.join(_WRITERS)}{why * (suffix == '.tflite')}")
+        raise ModelError(f"{path}: predictors are written as {', '.join(_WRITERS)}")
     import_module(f"neurig.convert.{_WRITERS[suffix]}").write(network, path)
 
 

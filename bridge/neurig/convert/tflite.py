@@ -1,4 +1,4 @@
-"""Predictors from TensorFlow Lite files, as IMPSY's converter writes them; without TensorFlow.
+"""Predictors from TensorFlow Lite files, as IMPSY's converter and ``write_tflite.py`` write them; without TensorFlow.
 
 A ``.tflite`` file is a flatbuffer (https://flatbuffers.dev): tables whose fields are found by number, at offsets from
 one another. Few of them are needed here, so they are read as they stand. The field numbers are those of the format's
@@ -6,7 +6,8 @@ schema, ``schema.fbs``.
 
 The weights are found by following the data, so that names and the order of the tensors do not matter, and files with
 and without the signature ``serving_default`` are alike: each LSTM layer is a loop (WHILE), in whose body one product is
-with the layer's input and one with its own last output; the network's answer joins mus, sigmas and pi.
+with the layer's input and one with its own last output, or, written here, it has no loop, and splits the sum of the two;
+the network's answer joins mus, sigmas and pi.
 
 Weights in half precision become float32. Weights quantised to 8 bits are multiplied out again, which gives the network
 that TensorFlow Lite runs, but for its rounding of what flows between the layers; what quantising took from the weights
@@ -25,7 +26,7 @@ from neurig import ModelError
 from neurig.convert.mdrnn import HEADS, Mdrnn, Weights
 
 _MAX_BYTES = 1 << 26
-_ADD, _CONCATENATION, _DEQUANTIZE, _FULLY_CONNECTED, _ELU, _WHILE = 0, 2, 6, 9, 111, 119  # BuiltinOperator
+_ADD, _CONCATENATION, _DEQUANTIZE, _FULLY_CONNECTED, _SPLIT, _ELU, _WHILE = 0, 2, 6, 9, 49, 111, 119  # BuiltinOperator
 _TYPES = {0: "<f4", 1: "<f2", 9: "<i1"}  # TensorType
 _NOTICE = ("its weights were stored with 8 bits each, and have been multiplied out: it plays nearly as it did there, "
            "but not like the .keras or .h5 file that it was made from; where you have that, convert it instead")
@@ -52,7 +53,8 @@ def parse(data: bytes, path: Path) -> Mdrnn:
     """
     try:
         file = _File(data)
-        layers = [_lstm(file.graphs[loop.body]) for loop in file.main.operators if loop.code == _WHILE]
+        layers = [_lstm(file.graphs[op.body]) if op.code == _WHILE else _lstm_step(file.main, op)
+                  for op in file.main.operators if op.code in (_WHILE, _SPLIT)]
         heads = _heads(file.main)
     except ValueError as problem:
         raise ModelError(f"{path}: {problem}") from None
@@ -75,6 +77,19 @@ def _lstm(body: "_Graph") -> list[Weights]:
         raise ValueError("it has a loop that is not an LSTM layer: its products have the shapes "
                          f"{kernel.shape} and {recurrent.shape}")
     return [np.ascontiguousarray(kernel.T), np.ascontiguousarray(recurrent.T), biases[0]]
+
+
+def _lstm_step(main: "_Graph", split: "_Operator") -> list[Weights]:
+    """Kernel, recurrent kernel and bias of the LSTM layer whose gates an operator splits."""
+    total = main.maker(split.inputs[-1])
+    products = [main.maker(tensor) for tensor in total.inputs] if total and total.code == _ADD else []
+    if sorted(len(op.inputs) for op in products if op and op.code == _FULLY_CONNECTED) != [2, 3]:
+        raise ValueError("it splits what is not an LSTM layer's gates")
+    (_, recurrent), (_, kernel, bias) = sorted((op.inputs for op in products if op), key=len)
+    kernel, recurrent, bias = (main.constant(tensor) for tensor in (kernel, recurrent, bias))
+    if kernel.ndim != 2 or recurrent.shape != (kernel.shape[0], kernel.shape[0] // 4):
+        raise ValueError(f"it has an LSTM layer whose products have the shapes {kernel.shape} and {recurrent.shape}")
+    return [np.ascontiguousarray(kernel.T), np.ascontiguousarray(recurrent.T), bias]
 
 
 def _heads(main: "_Graph") -> dict[str, list[Weights]]:
