@@ -279,8 +279,8 @@ def test_memory_does_not_grow(serve: Serve) -> None:
         status = Path(f"/proc/{server.audio_pid}/status").read_text()
         return int(re.search(r"RssAnon:\s+(\d+)", status)[1])  # type: ignore[index]
 
-    before = turn(50)
-    assert turn(200) - before < 8000, "kB"
+    before = turn(100)
+    assert turn(200) - before < 20_000, "kB"  # less than what one amp each would be; malloc's own goes up and down by 8 MB
 
 
 class TestDemo:

@@ -253,7 +253,7 @@ class Line:
         try:
             self._serial = await asyncio.shield(opening)
         except asyncio.CancelledError:  # nobody wants it any more
-            opening.add_done_callback(lambda done: done.exception() or done.result().close())
+            opening.add_done_callback(lambda done: done.cancelled() or done.exception() or done.result().close())
             raise
         except (serial.SerialException, OSError, termios.error, ValueError) as problem:
             return _reason(problem)
