@@ -180,7 +180,7 @@ class TestPlaying:
         began = time.monotonic()
         for _ in range(40):
             player.ear.hear()
-        assert time.monotonic() - began < 0.6, "the faster one plays"
+        assert time.monotonic() - began < 1.0, "the faster one plays"
 
     def test_without_a_model_it_waits_for_one(self, instrument: Start) -> None:
         player = instrument(CONFIG.replace('file = "small.mdrnn"', 'dimension = 4\nfile = "later.mdrnn"'))
