@@ -265,7 +265,8 @@ def test_the_clock_keeps_time(serve: Serve, tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow(serve: Serve) -> None:
-    """Two hundred chains made and freed again."""
+    """Two hundred chains made and freed again. The C library's own share goes up and down by as much as the bound from
+    one moment to the next, so the least of several readings counts."""
     server = serve()
     rig = server.client
 
@@ -279,8 +280,13 @@ def test_memory_does_not_grow(serve: Serve) -> None:
         status = Path(f"/proc/{server.audio_pid}/status").read_text()
         return int(re.search(r"RssAnon:\s+(\d+)", status)[1])  # type: ignore[index]
 
-    before = turn(100)
-    assert turn(200) - before < 20_000, "kB"  # less than what one amp each would be; malloc's own goes up and down by 8 MB
+    def least() -> int:
+        return min(turn(20) for _ in range(5))
+
+    turn(50)
+    before = least()
+    turn(100)
+    assert least() - before < 8000, "kB"
 
 
 class TestDemo:
