@@ -10,19 +10,8 @@
 #include <set>
 #include <vector>
 
+#include "checks.h"
 #include "neurig.h"
-
-static void must(bool holds, const char *what) {
-  if (holds) return;
-  std::fprintf(stderr, "wrong: %s\n", what);
-  std::abort();
-}
-
-static double cpu_seconds() {
-  timespec t;
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
-}
 
 static void run(std::minstd_rand &random, const std::vector<neurig_model *> &models) {
   static const double rates[] = {48000, 44100, 8000};

@@ -9,19 +9,8 @@
 #include <random>
 #include <vector>
 
+#include "checks.h"
 #include "neurig.h"
-
-static void must(bool holds, const char *what) {
-  if (holds) return;
-  std::fprintf(stderr, "wrong: %s\n", what);
-  std::abort();
-}
-
-static double cpu_seconds() {
-  timespec t;
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-  return double(t.tv_sec) + 1e-9 * double(t.tv_nsec);
-}
 
 // A network that does what networks should not, and counts what it is asked.
 struct Network {

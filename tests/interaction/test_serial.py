@@ -42,27 +42,21 @@ class Heard(list[list[tuple[int, float]]]):
 
 def with_text(cable: Cable, act: Callable[[SerialPort, Heard, Complaints], Coroutine[Any, Any, None]],
               dimension: int = 4, **table: Any) -> None:
-    async def main() -> None:
-        heard, complain = Heard(), Complaints("serial")
-        port = SerialPort(SerialSettings.from_table({"port": str(cable.path)} | table, dimension), heard, complain)
-        await port.open()
-        try:
-            await act(port, heard, complain)
-        finally:
-            await port.close()
-        assert not Line._all
-
-    loop.run(main())
+    settings = SerialSettings.from_table({"port": str(cable.path)} | table, dimension)
+    _with_port(SerialPort, settings, act)
 
 
 def with_midi(cable: Cable, act: Callable[[SerialMidiPort, Heard, Complaints], Coroutine[Any, Any, None]],
               **table: Any) -> None:
     settings = {"port": str(cable.path), "input": [["note_on", 1], ["control_change", 1, 7]],
                 "output": [["note_on", 1], ["control_change", 1, 7]]} | table
+    _with_port(SerialMidiPort, SerialMidiSettings.from_table(settings, 3), act)
 
+
+def _with_port(kind: type, settings: Any, act: Callable[[Any, Heard, Complaints], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
-        heard, complain = Heard(), Complaints("serialmidi")
-        port = SerialMidiPort(SerialMidiSettings.from_table(settings, 3), heard, complain)
+        heard, complain = Heard(), Complaints(kind.name)
+        port = kind(settings, heard, complain)
         await port.open()
         try:
             await act(port, heard, complain)
