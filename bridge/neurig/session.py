@@ -77,6 +77,20 @@ class Event:
     values: tuple[float, ...]
 
 
+def _setting(name: str, range_: str, doc: str) -> property:
+    """A number of a session's, which may be set while it plays."""
+    setting: int = getattr(lib, f"NEURIG_SESSION_{name.upper()}")
+
+    def get(self: "Session") -> float:
+        return lib.neurig_session_get(self._handle, setting)
+
+    def put(self: "Session", value: float) -> None:
+        if lib.neurig_session_set(self._handle, setting, value) < 0:
+            raise ValueError(f"{name} is {value:g}, but has to be {range_}")
+
+    return property(get, put, doc=doc)
+
+
 class Session:
     """One player and one predictor. For one thread at a time."""
 
@@ -121,62 +135,18 @@ class Session:
     def running(self) -> bool:
         return bool(lib.neurig_session_running(self._handle))
 
-    @property
-    def threshold(self) -> float:
-        """Seconds from 0: callresponse: rest after which the network takes over."""
-        return self._get(lib.NEURIG_SESSION_THRESHOLD)
-
-    @threshold.setter
-    def threshold(self, value: float) -> None:
-        self._set(lib.NEURIG_SESSION_THRESHOLD, value, "threshold", "0 or more")
-
-    @property
-    def timescale(self) -> float:
-        """From 0: stretches the network's time steps; 2 is half as fast."""
-        return self._get(lib.NEURIG_SESSION_TIMESCALE)
-
-    @timescale.setter
-    def timescale(self, value: float) -> None:
-        self._set(lib.NEURIG_SESSION_TIMESCALE, value, "timescale", "0 or more")
-
-    @property
-    def pitemp(self) -> float:
-        """Above 0: flattens (large) or sharpens (small) the network's choices between alternatives."""
-        return self._get(lib.NEURIG_SESSION_PITEMP)
-
-    @pitemp.setter
-    def pitemp(self, value: float) -> None:
-        self._set(lib.NEURIG_SESSION_PITEMP, value, "pitemp", "above 0")
-
-    @property
-    def sigmatemp(self) -> float:
-        """From 0: scales the variance of the network's values."""
-        return self._get(lib.NEURIG_SESSION_SIGMATEMP)
-
-    @sigmatemp.setter
-    def sigmatemp(self, value: float) -> None:
-        self._set(lib.NEURIG_SESSION_SIGMATEMP, value, "sigmatemp", "0 or more")
-
-    @property
-    def mix(self) -> float:
-        """0..1: the values heard are ``(1 - mix) * player + mix * network``.
+    threshold = _setting("threshold", "0 or more", """Seconds from 0: callresponse: rest after which the network takes
+        over.""")
+    timescale = _setting("timescale", "0 or more", """From 0: stretches the network's time steps; 2 is half as fast.""")
+    pitemp = _setting("pitemp", "above 0", """Above 0: flattens (large) or sharpens (small) the network's choices between
+        alternatives.""")
+    sigmatemp = _setting("sigmatemp", "0 or more", """From 0: scales the variance of the network's values.""")
+    mix = _setting("mix", "from 0 to 1", """0..1: the values heard are ``(1 - mix) * player + mix * network``.
 
         The player's are those that are answered (polyphony, filter), or where the hands are at that time (callresponse,
         battle); before the first of them the network is heard alone. The network goes on from what it played, not from
         the mix, and its time steps stay its own.
-        """
-        return self._get(lib.NEURIG_SESSION_MIX)
-
-    @mix.setter
-    def mix(self, value: float) -> None:
-        self._set(lib.NEURIG_SESSION_MIX, value, "mix", "from 0 to 1")
-
-    def _get(self, setting: int) -> float:
-        return lib.neurig_session_get(self._handle, setting)
-
-    def _set(self, setting: int, value: float, name: str, range_: str) -> None:
-        if lib.neurig_session_set(self._handle, setting, value) < 0:
-            raise ValueError(f"{name} is {value:g}, but has to be {range_}")
+        """)
 
     def set_mode(self, mode: str, now: float) -> None:
         """Changes the mode. What was waiting to be played, or answered, is forgotten.

@@ -1,18 +1,4 @@
-TestNeuralAmpModel : UnitTest {
-	var server, folder;
-
-	setUp {
-		server = Server.default;
-		this.bootServer(server);
-		folder = PathName.tmp +/+ "neurig é " ++ 1e9.rand.asString;
-		File.mkdir(folder);
-	}
-
-	tearDown {
-		server.freeAll;
-		File.deleteAll(folder);
-	}
-
+TestNeuralAmpModel : NeurigModelTest {
 	// an amp that only scales its input
 	write { |factor, name = "amp"|
 		var path = folder +/+ name ++ ".nam";
@@ -21,16 +7,6 @@ TestNeuralAmpModel : UnitTest {
 				"\"config\": {\"receptive_field\": 1, \"bias\": false}, \"weights\": [%]}".format(factor))
 		});
 		^path
-	}
-
-	// waits for action or onError; gives what came
-	answer { |request, seconds = 12|
-		var condition = Condition.new, answer, timeout;
-		timeout = SystemClock.sched(seconds, { answer = \timeout; condition.unhang; nil });
-		request.value({ |model| answer = \done; condition.unhang }, { |reason| answer = reason; condition.unhang });
-		answer ?? { condition.hang };
-		timeout.clear;
-		^answer
 	}
 
 	// the unit's output for an input of 1

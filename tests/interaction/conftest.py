@@ -40,4 +40,5 @@ def instrument(tmp_path: Path, predictor_file: Callable[..., Path],
     yield start
     for one in started:
         said = one.stop()
+        print(said)  # beside a failure
         assert "Traceback" not in said and "should not happen" not in said, said
