@@ -63,7 +63,7 @@ def test_quark(
     passed = set(re.findall(r"^passed ([^:]*)", posted, re.M))
     sections = dict(zip(checks.split(), re.split(r"^begin \w+$", posted, flags=re.M)[1:], strict=True))
 
-    for file in (ROOT / "sc" / "Tests").glob("*.sc"):
+    for file in (ROOT / "sc" / "Tests").glob("Test*.sc"):
         tests = re.findall(r"^\t(test_\w+)", file.read_text(), re.M)
         assert tests and {f"{file.stem}.{test}" for test in tests} <= passed
     if "help" in sections:
