@@ -134,7 +134,13 @@ class Device:
         """Opens it if it is among these."""
         index = find(self.name, names)
         if index is not None:
-            self._open(api, names[index], lambda port: port.open_port(index, f"{self._direction} {self.name}"[:60]))
+            def opening(port: Any) -> None:
+                port.open_port(index, f"{self._direction} {self.name}"[:60])
+                if port.get_ports()[index:index + 1] != [names[index]]:  # it is opened by its number, which has changed
+                    port.delete()
+                    raise OSError("other devices came or went meanwhile")
+
+            self._open(api, names[index], opening)
 
     def offer(self, api: str) -> None:
         """Opens a port that others connect to."""
