@@ -153,15 +153,17 @@ neurig_instance *neurig_instance_new_channels(neurig_model *model, double rate, 
   return guarded(error, size, [&] { return new neurig_instance(model, rate, quality, channels, exact != 0); });
 }
 int neurig_instance_channels(const neurig_instance *instance) { return instance->channels(); }
-neurig_instance *neurig_instance_new_deferred(neurig_model *model, double rate, int quality, int delay, char *error,
-                                              int size) {
+neurig_instance *neurig_instance_new_deferred(neurig_model *model, double rate, int quality, int channels, int delay,
+                                              char *error, int size) {
   return guarded(error, size, [&] {
-    auto instance = std::make_unique<neurig_instance>(model, rate, quality);
+    auto instance = std::make_unique<neurig_instance>(model, rate, quality, channels);
     instance->defer(delay);
     return instance.release();
   });
 }
 int64_t neurig_instance_late(const neurig_instance *instance) { return instance->late(); }
+void neurig_instance_set_waiting(neurig_instance *instance, int on) { instance->set_waiting(on != 0); }
+double neurig_instance_cpu(const neurig_instance *instance) { return instance->cpu(); }
 void neurig_instance_free(neurig_instance *instance) { delete instance; }
 void neurig_instance_process(neurig_instance *instance, const float *in, float *out, int n) { instance->process(in, out, n); }
 void neurig_instance_reset(neurig_instance *instance) { instance->reset(); }

@@ -144,8 +144,11 @@ Instance::Instance(std::shared_ptr<const Model> model, double rate, int quality,
 }
 
 void Instance::defer(int delay) {
+  std::vector<float> settings = knobs_;
+  settings.push_back(slim_);
   deferred_ = std::make_unique<Deferred>(
-      delay, [this](const float *in, float *out, int n) { compute(in, out, n); }, [this] { begin(); });
+      delay, channels_, std::move(settings), [this](const float *in, float *out, int n) { compute(in, out, n); },
+      [this](size_t setting, float value) { apply(setting, value); }, [this] { begin(); });
 }
 
 void Instance::add_size(double below, std::shared_ptr<const AmpModel> model, double host_rate) {
@@ -232,19 +235,32 @@ size_t Instance::size_for(float slim) const {
 }
 
 void Instance::set_slim(float size) {
-  if (!std::isfinite(size) || deferred_) return;
-  slim_ = std::min(std::max(size, 0.f), 1.f);
-  if (!started_ && size_for(slim_) != current_) begin();  // nothing to fade from
+  if (!std::isfinite(size)) return;
+  size = std::min(std::max(size, 0.f), 1.f);
+  if (deferred_) deferred_->set(knobs_.size(), size);
+  else apply(knobs_.size(), size);
 }
 
 void Instance::set_param(int index, float value) {
-  if (index < 0 || size_t(index) >= knobs_.size() || !std::isfinite(value) || deferred_) return;
+  if (index < 0 || size_t(index) >= knobs_.size() || !std::isfinite(value)) return;
   const Param &p = sizes_.back().model->params[size_t(index)];
-  knobs_[size_t(index)] = std::min(std::max(value, p.low), p.high);
+  value = std::min(std::max(value, p.low), p.high);
+  if (deferred_) deferred_->set(size_t(index), value);
+  else apply(size_t(index), value);
+}
+
+void Instance::apply(size_t setting, float value) {
+  if (setting < knobs_.size()) {
+    knobs_[setting] = value;
+    return;
+  }
+  slim_ = value;
+  if (!started_ && size_for(slim_) != current_) begin();  // nothing to fade from
 }
 
 float Instance::param(int index) const {
-  return index < 0 || size_t(index) >= knobs_.size() ? 0.f : knobs_[size_t(index)];
+  if (index < 0 || size_t(index) >= knobs_.size()) return 0;
+  return deferred_ ? deferred_->setting(size_t(index)) : knobs_[size_t(index)];
 }
 
 std::vector<float> resampled(const float *samples, int64_t frames, double from, double to) {

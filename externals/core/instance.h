@@ -48,18 +48,23 @@ constexpr int kMaxInstanceChannels = 64;
 class Instance {
  public:
   Instance(std::shared_ptr<const Model> model, double rate, int quality, int channels = 1, bool exact = false);
-  // Computes `delay` samples later, on a thread of its own; one channel.
+  // Computes `delay` samples later, on a thread of its own.
   void defer(int delay);
   virtual ~Instance() = default;
   // All [real time]; see neurig.h.
   void process(const float *in, float *out, int n);
   void reset();
-  int latency() const { return (converter_ ? converter_->latency() : 0) + (deferred_ ? deferred_->delay() : 0); }
+  int delay() const { return deferred_ ? deferred_->delay() : 0; }
+  int latency() const { return (converter_ ? converter_->latency() : 0) + delay(); }
   int64_t late() const { return deferred_ ? deferred_->late() : 0; }
+  void set_waiting(bool on) {  // not [real time]
+    if (deferred_) deferred_->set_waiting(on);
+  }
+  double cpu() const { return deferred_ ? deferred_->cpu() : 0; }
   void set_param(int index, float value);
   float param(int index) const;
   void set_slim(float size);
-  float slim() const { return slim_; }
+  float slim() const { return deferred_ ? deferred_->setting(knobs_.size()) : slim_; }
   const Levels &levels() const { return levels_; }
   int channels() const { return channels_; }
 
@@ -90,6 +95,7 @@ class Instance {
   void add_size(double below, std::shared_ptr<const AmpModel> model, double host_rate);
   void compute(const float *in, float *out, int n);
   void begin();
+  void apply(size_t setting, float value);  // a knob, or after the last of them the size
   void run(const float *const *in, Channels out, int n);
   void run_size(Size &size, const float *const *in, Channels out, int n);
   void restart(Size &size);

@@ -93,12 +93,16 @@ int neurig_model_sizes(const neurig_model *model);
  * The instance comes prewarmed: as if it had heard silence for ever. */
 neurig_instance *neurig_instance_new(neurig_model *model, double rate, int quality, char *error, int size);
 /* An instance that computes on a thread of its own and is heard `delay` samples later (1 to 2^20; its latency tells of
- * them): for models that may not run on the audio thread. What is not ready in time is silence, and is counted. Its
- * knobs and its size stay as they are. */
-neurig_instance *neurig_instance_new_deferred(neurig_model *model, double rate, int quality, int delay, char *error,
-                                              int size);
+ * them): for models that may not run on the audio thread, or that are to run on another core. What is not ready in time
+ * is silence, and is counted. Knobs and size hold for the samples that come after they were set. */
+neurig_instance *neurig_instance_new_deferred(neurig_model *model, double rate, int quality, int channels, int delay,
+                                              char *error, int size);
 /* [real time] Samples of a deferred instance that were not ready in time; 0 for others. */
 int64_t neurig_instance_late(const neurig_instance *instance);
+/* 1: a deferred instance is waited for, so that nothing is ever late: for rendering faster than real time. */
+void neurig_instance_set_waiting(neurig_instance *instance, int on);
+/* Seconds of CPU time that a deferred instance's thread has used; 0 for others. */
+double neurig_instance_cpu(const neurig_instance *instance);
 void neurig_instance_free(neurig_instance *instance);
 /* 1 to 64 channels, each as an instance of its own would play it, to the last bit: those of an LSTM or GRU take less time
  * together. Knobs and size are the same for all. `exact`: 1 computes an LSTM or GRU in double precision, some twenty times

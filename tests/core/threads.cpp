@@ -35,7 +35,7 @@ static void play(neurig_model *model) {
     }
     neurig_instance_reset(instance);
     neurig_instance_free(instance);
-    neurig_instance *deferred = neurig_instance_new_deferred(model, rate, 0, 64, nullptr, 0);
+    neurig_instance *deferred = neurig_instance_new_deferred(model, rate, 0, 1, 64, nullptr, 0);
     must(deferred, "a deferred instance is refused");
     for (int i = 0; i < 20; i++) {
       neurig_instance_process(deferred, x.data(), x.data(), int(x.size()));

@@ -473,7 +473,7 @@ class Prepared:
         error = ffi.new("char[]", 512)
         if "backend" in model.info:
             delay = block * max(2, math.ceil(_SLACK / block))
-            instance = lib.neurig_instance_new_deferred(model._handle, rate, 1, delay, error, 512)
+            instance = lib.neurig_instance_new_deferred(model._handle, rate, 1, 1, delay, error, 512)
         else:
             instance = lib.neurig_instance_new(model._handle, rate, 1, error, 512)
         if instance == ffi.NULL:
