@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from neurig import ModelError
-from neurig.cli import amps, capture, evaluation, files, install, ports, predictors, rig, training
+from neurig.cli import amp_training, amps, capture, evaluation, files, install, ports, predictors, rig, training
 
 
 class _Commands(click.Group):
@@ -45,3 +45,4 @@ for command in (amps.render, amps.bench, evaluation.predict, evaluation.evaluate
                 predictors.init, predictors.run, predictors.step, ports.ports, training.dataset, training.train,
                 training.test_mdrnn, capture.capture, rig.serve, rig.demo, install.install, install.package):
     main.add_command(command)
+training.train.add_command(amp_training.amp)

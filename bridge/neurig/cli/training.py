@@ -142,7 +142,7 @@ def _train(data: "Dataset", source: Path, destination: Path, name: str | None, r
         click.echo(f"Going on after epoch {len(training.progress.history)}{finished}")
     elif training.checkpoint.exists():
         click.echo(f"Beginning anew: {begins_anew}")
-    with _stop_on_signals() as stop:
+    with stop_on_signals() as stop:
         with _shown(settings, training) as report:
             training.run(report, stop)
         _keep(training, data, source, model, folder, onnx)
@@ -183,7 +183,7 @@ def _write_history(progress: "Progress", path: Path) -> None:
 
 
 @contextmanager
-def _stop_on_signals() -> Iterator[Callable[[], bool]]:
+def stop_on_signals() -> Iterator[Callable[[], bool]]:
     """Gives a function that tells whether the user wants an end: Ctrl-C or SIGTERM. A second one ends at once."""
     wanted = False
 
@@ -216,7 +216,7 @@ def _shown(settings: "Settings", training: "Training") -> Iterator[Callable[["Pr
         nonlocal reported
         if len(progress.history) > reported:
             reported = len(progress.history)
-            left = _minutes(progress.history[-1].seconds * (settings.epochs - reported))
+            left = minutes_and_seconds(progress.history[-1].seconds * (settings.epochs - reported))
             click.echo(f"epoch {reported}/{settings.epochs}: {losses(progress)}; at most {left} left")
 
     if not sys.stderr.isatty():
@@ -242,7 +242,7 @@ def _shown(settings: "Settings", training: "Training") -> Iterator[Callable[["Pr
         yield live
 
 
-def _minutes(seconds: float) -> str:
+def minutes_and_seconds(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 

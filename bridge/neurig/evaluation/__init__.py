@@ -9,7 +9,7 @@
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -124,7 +124,22 @@ def evaluate(
     prediction = render_samples(model, played, rate, params, slim, progress, exact=exact).astype(np.float64)
     if not np.isfinite(prediction).all():
         raise EvaluationError(f"{model.path or 'the model'}: its answer to {source} has values that are no numbers")
-    correlation = cross_correlation(target, prediction, max(1, min(round(LONGEST_LAG * rate), length // 2)))
+    return compare(model, source, recorded, rate, target, prediction, notices)
+
+
+def compare(model: Model, source: Path, recorded: Path, rate: int, target: Signal, prediction: Signal,
+            notices: Sequence[str] = ()) -> Evaluation:
+    """The figures of a model's answer beside the device's.
+
+    :param source: the file that was played into both
+    :param recorded: the file with what came out of the device
+    :param rate: Hz
+    :param target: the device's answer, shape (n,), at least :data:`SHORTEST` samples and not silent
+    :param prediction: the model's, shape (n,)
+    :param notices: what the user should know already
+    """
+    notices = list(notices)
+    correlation = cross_correlation(target, prediction, max(1, min(round(LONGEST_LAG * rate), len(target) // 2)))
     delay, likeness = peak_of(correlation)
     if abs(likeness) >= _ALIKE:
         if abs(delay) >= _LATE:
@@ -156,4 +171,4 @@ def _read(path: Path, channel: Channel | None) -> tuple[NDArray[np.float32], int
     return np.ascontiguousarray(samples[:, -1 if channel == "right" else 0]), rate
 
 
-__all__ = ["Evaluation", "EvaluationError", "RenderError", "evaluate"]
+__all__ = ["Evaluation", "EvaluationError", "RenderError", "compare", "evaluate"]
