@@ -1,7 +1,7 @@
 """Judging a pair of recordings, and putting it in time: what went into a device, and what came out of it."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -95,25 +95,33 @@ class Report:
 
 
 @dataclass(frozen=True)
-class _Recording:
-    """One file, one channel of it."""
+class Recording:
+    """One channel of a sound file.
+
+    :ivar samples: shape (n,), float32
+    :ivar rate: Hz
+    :ivar passages: what is where in it, if it is our own signal
+    """
 
     path: str
     samples: Samples
     rate: int
-    passages: list[Passage] | None  # where it is our own signal
+    passages: list[Passage] | None
 
 
-def check(input: str | os.PathLike[str], output: str | os.PathLike[str], channel: Channel | None = None) -> Report:
+def check(input: str | os.PathLike[str], output: str | os.PathLike[str], channel: Channel | None = None,
+          called: str | os.PathLike[str] = "") -> Report:
     """Judges what went into a device and what came out of it, and puts the two in time.
 
     The output is brought to the input's rate. The report has the two aligned; where it has an error, they may be empty.
 
     :param channel: which one of a stereo file; needed where its two differ
+    :param called: what the report calls ``output``, where that is not its final name
     :raises CaptureError: where a file cannot be read, or it is not clear which channel is meant
     """
     notes: list[Problem] = []
-    x, y = _read(Path(input), channel, notes), _read(Path(output), channel, notes)
+    x, y = read(Path(input), channel, notes), read(Path(output), channel, notes)
+    y = replace(y, path=str(called) if called else y.path)
     report = Report(x.path, y.path, x.rate, problems=notes)
     output_samples = y.samples
     _check_clipping(report, x)
@@ -131,7 +139,13 @@ def check(input: str | os.PathLike[str], output: str | os.PathLike[str], channel
     return report
 
 
-def _read(path: Path, channel: Channel | None, notes: list[Problem]) -> _Recording:
+def read(path: Path, channel: Channel | None, notes: list[Problem]) -> Recording:
+    """Reads one channel of a sound file.
+
+    :param channel: which one of a stereo file; needed where its two differ
+    :param notes: is added what its owner should know
+    :raises CaptureError: where it cannot be read, or it is not clear which channel is meant
+    """
     if not path.is_file():
         raise CaptureError(f"{path}: there is no such file")
     try:
@@ -153,7 +167,7 @@ def _read(path: Path, channel: Channel | None, notes: list[Problem]) -> _Recordi
         notes.append(Problem("warning", "format", f"{path} has 8 bits, hence loud noise.", "Record with 24 bits."))
     elif bits == 16:
         notes.append(Problem("note", "format", f"{path} has 16 bits.", "24 bits keep soft notes cleaner."))
-    return _Recording(str(path), _mono(path, samples, channel, notes), rate, described(comment))
+    return Recording(str(path), _mono(path, samples, channel, notes), rate, described(comment))
 
 
 def _mono(path: Path, samples: Samples, channel: Channel | None, notes: list[Problem]) -> Samples:
@@ -200,7 +214,7 @@ def _flat(samples: Samples) -> int:
     return count
 
 
-def _check_clipping(report: Report, recording: _Recording) -> None:
+def _check_clipping(report: Report, recording: Recording) -> None:
     flat, peak = _flat(recording.samples), _peak(recording.samples)
     if not flat or _db(peak) < _SILENT:
         return
@@ -213,7 +227,7 @@ def _check_clipping(report: Report, recording: _Recording) -> None:
                                                 "clipped, and record again.")
 
 
-def _check_levels(report: Report, x: _Recording, y: _Recording) -> None:
+def _check_levels(report: Report, x: Recording, y: Recording) -> None:
     for recording, quiet in ((x, -24), (y, -36)):
         level, offset = _db(_peak(recording.samples)), float(np.mean(recording.samples, dtype=np.float64))
         if level < _SILENT:
@@ -233,7 +247,7 @@ def _check_levels(report: Report, x: _Recording, y: _Recording) -> None:
         report.add("warning", "length", f"{seconds:.0f} s are little to learn from.", "Three minutes are good.")
 
 
-def _align(report: Report, x: _Recording, late: Samples, recorded_at: int, swapped: bool) -> None:
+def _align(report: Report, x: Recording, late: Samples, recorded_at: int, swapped: bool) -> None:
     """Measures latency, drift and polarity, and takes the first two away."""
     source, rate = x.samples, x.rate
     band = 0.42 * min(1.0, recorded_at / rate)
@@ -286,7 +300,7 @@ def _align(report: Report, x: _Recording, late: Samples, recorded_at: int, swapp
     _check_timing(report, len(source) - length)
 
 
-def _clicks(x: _Recording) -> list[int]:
+def _clicks(x: Recording) -> list[int]:
     """Where the clicks begin that the signal says it has, if they are there."""
     starts = [passage.start for passage in x.passages or () if passage.name == "clicks"]
     places = [round((start + click) * x.rate) for start in starts[:1] for click in CLICKS]

@@ -1,12 +1,18 @@
 """``neurig capture``: recordings of a device, to train an amp on."""
 
 import json
-from typing import TYPE_CHECKING, Literal
+import math
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 if TYPE_CHECKING:
     from neurig.capture.check import Report
+    from neurig.capture.record import Event
 
 
 @click.group()
@@ -36,6 +42,114 @@ def make(target: str, seconds: float, rate: int, seed: int) -> None:
     click.echo(f"{target}: {seconds:g} s, {rate} Hz, 24 bit, mono, peak -1 dBFS\n")
     for passage in plan(seconds):
         click.echo(f"{passage.start:8.1f} s  {passage.name}")
+
+
+class Port(click.ParamType):
+    """A channel's number, or with JACK a port's name."""
+
+    name = "number or port"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        text = str(value)
+        if ":" in text:
+            return text
+        if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 256:
+            self.fail(f"{text!r} is neither a channel's number, counted from 1, nor a port of JACK (CLIENT:PORT)",
+                      param, ctx)
+        return int(text)
+
+
+@capture.command(short_help="Play a signal into a device, and record what comes out.")
+@click.argument("source", metavar="SIGNAL")
+@click.argument("target", metavar="OUT.wav")
+@click.option("--backend", type=click.Choice(["auto", "jack", "portaudio"]), default="auto", show_default=True,
+              help="JACK, the sound card, or the first of them that is there.")
+@click.option("--input", type=Port(), default="1", show_default=True, metavar="N|PORT",
+              help="Where the device's answer comes in: a channel of the sound card, or a port of JACK.")
+@click.option("--output", type=Port(), default="1", show_default=True, metavar="N|PORT",
+              help="Where the signal goes out, likewise.")
+@click.option("--level", type=click.FloatRange(-60, 20), default=0, show_default=True,
+              help="Play so many dB louder, or with a minus softer, than the file is.")
+@click.option("--channel", type=click.Choice(["left", "right"]), help="Which one, of a stereo SIGNAL.")
+@click.option("--block", type=click.IntRange(16, 8192), default=512, show_default=True,
+              help="Frames per block, with a sound card; JACK has its own.")
+@click.option("--tries", type=click.IntRange(1, 100), default=5, show_default=True,
+              help="Takes, after which xruns are no longer put up with.")
+@click.option("--float", "floating", is_flag=True, help="Write 32-bit float, not 24 bits.")
+@click.pass_context
+def record(ctx: click.Context, source: str, target: str, **options: Any) -> None:
+    """Play SIGNAL into a device, record what comes out as OUT.wav, and judge the two.
+
+    SIGNAL is what `neurig capture make` writes, or anything dry that you played. Set the level into the recorder so that
+    the loudest passages stay below 0 dB: a clipped take is refused at once. A take with an xrun is repeated. OUT.wav appears
+    when a take is complete; until then, one that is there stays. The exit code is 1 where there is nothing to train on.
+    """
+    from neurig.capture.check import CaptureError
+    from neurig.capture.record import RecordError
+    from neurig.capture.record import record as take
+
+    if not target.lower().endswith(".wav"):
+        raise click.UsageError(f"{target}: the name has to end in .wav")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with _meters() as show:
+            done = take(source, target, show, **options)
+    except (CaptureError, RecordError) as problem:
+        raise click.ClickException(str(problem)) from None
+    except KeyboardInterrupt:
+        raise click.ClickException(f"{target}: not written, since the recording was stopped") from None
+    takes = f", take {done.takes}" if done.takes > 1 else ""
+    click.echo(f"{target}: {done.seconds:.2f} s, {done.rate} Hz, {'32-bit float' if options['floating'] else '24 bit'}, "
+               f"mono{takes}\n")
+    _show(done.report)
+    if not done.report.trainable:
+        click.echo("This pair cannot be trained on: see above what to do, and record again.", err=True)
+        ctx.exit(1)
+    click.echo(f"\nNext: neurig train amp {source} {target}")
+
+
+@contextmanager
+def _meters() -> Iterator[Callable[["Event"], None]]:
+    """Gives a function that shows how a recording goes: with live meters in a terminal, else what matters in lines."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    from neurig.capture.record import Again, Levels, Silent, Started
+
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    started: Started | None = None
+    loudest = 0.0
+
+    def meter(name: str, peak: float, rest: str = "") -> Text:
+        level = 20 * math.log10(peak) if peak > 0 else -math.inf
+        filled = max(0, min(40, round((level + 60) * 40 / 60)))
+        colour = "red" if level > -1 else "yellow" if level > -6 else "green"
+        return Text.assemble(f"{name}  ", ("█" * filled, colour), ("·" * (40 - filled), "dim"),
+                             f" {level:6.1f} dB{rest}" if peak > 0 else f"     -∞ dB{rest}", "\n")
+
+    with Live(console=console, transient=True, auto_refresh=False) as live:
+
+        def show(event: "Event") -> None:
+            nonlocal started, loudest
+            match event:
+                case Started():
+                    started, loudest = event, 0.0
+                    console.print(f"Take {event.take}: {event.seconds:.0f} s through {event.why} ({event.rate} Hz, "
+                                  f"{event.block} frames). Ctrl-C stops it.")
+                case Levels() if started and console.is_terminal:
+                    loudest = max(loudest, event.heard)
+                    left = max(0.0, started.seconds - event.seconds)
+                    highest = f", highest {20 * math.log10(loudest):.1f} dB" if loudest > 0 else ""
+                    live.update(Text.assemble(meter("played", event.played), meter("heard ", event.heard, highest),
+                                              f"{left:.0f} s left"), refresh=True)
+                case Silent():
+                    console.print("Nothing comes back yet. Is the device on, are its cables in the right sockets, is the "
+                                  "input's level up? --input and --output choose channels.")
+                case Again():
+                    console.print(f"This take is lost: {event.why}. Once more.")
+
+        yield show
 
 
 @capture.command(short_help="Judge a pair of recordings.")

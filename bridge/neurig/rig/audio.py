@@ -320,7 +320,8 @@ def _about(content: Any) -> dict[str, Any]:
     return {"knobs": knobs, "latency": getattr(content, "latency", 0)}
 
 
-def _prepare_process() -> None:
+def prepare_process() -> None:
+    """Makes this an audio process: in front of others, in memory, and gone when the one that started it is."""
     for number in (signal.SIGINT, signal.SIGHUP):  # the control process gets them too, and says when it is over
         signal.signal(number, signal.SIG_IGN)
     faulthandler.enable()
@@ -336,7 +337,7 @@ def _prepare_process() -> None:
 
 
 def main(descriptor: int, settings: dict[str, Any]) -> None:
-    _prepare_process()
+    prepare_process()
     os.set_inheritable(descriptor, False)
     process = AudioProcess(socket.socket(fileno=descriptor))
     status = process.run() if process.open(settings) else 1

@@ -149,7 +149,7 @@ def _open_jack(settings: dict[str, Any]) -> Opened:
         if settings["wires"] is not None:
             wires = settings["wires"]
         elif settings["connect"]:  # one by one, as far as there are ports on both sides
-            card = [port for port in jack.ports(_IS_PHYSICAL | _IS_OUTPUT)], jack.ports(_IS_PHYSICAL | _IS_INPUT)
+            card = jack.sources(physical=True), jack.sinks(physical=True)
             wires = [(f"input_{n}", port) for n, port in enumerate(card[0][: settings["inputs"]], start=1)]
             wires += [(f"output_{n}", port) for n, port in enumerate(card[1][: settings["outputs"]], start=1)]
         else:
@@ -175,9 +175,11 @@ class JackClient:
 
     :ivar rate: Hz
     :ivar block: frames
+    :ivar xruns: that the server has reported since :meth:`watch`
     """
 
     def __enter__(self) -> "JackClient":
+        self.xruns = 0
         os.environ["JACK_NO_START_SERVER"] = "1"  # also for pyo's own client
         self._client: Any = None
         try:
@@ -203,9 +205,34 @@ class JackClient:
     def __bool__(self) -> bool:
         return self._client is not None
 
+    def sources(self, physical: bool = False) -> list[str]:
+        """The names of the ports that can be listened to.
+
+        :param physical: only a card's inputs
+        """
+        return self.ports(_IS_OUTPUT | physical * _IS_PHYSICAL)
+
+    def sinks(self, physical: bool = False) -> list[str]:
+        """The names of the ports that can be played to.
+
+        :param physical: only a card's outputs
+        """
+        return self.ports(_IS_INPUT | physical * _IS_PHYSICAL)
+
     def ports(self, flags: int = 0) -> list[str]:
         """The names of all ports that have these flags."""
         return self._names(self._jack.jack_get_ports(self._client, None, _AUDIO, ctypes.c_ulong(flags)))
+
+    def watch(self) -> None:
+        """Counts xruns from now on: blocks that one of the clients, or the server itself, was too late for."""
+
+        def note(_: Any) -> int:
+            self.xruns += 1
+            return 0
+
+        self._note = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(note)
+        self._jack.jack_set_xrun_callback(self._client, self._note, None)
+        self._jack.jack_activate(self._client)
 
     def connect(self, own: str, other: str) -> None:
         """Connects a rig's port with another, in the direction that there is; nothing where there is none."""
