@@ -159,7 +159,7 @@ def _checked(pair: Pair, knobs: tuple[str, ...], channel: Channel | None,
         raise TrainingError(str(problem)) from None
     errors = [f"{problem.what} {problem.remedy}".strip() for problem in report.problems if problem.severity == "error"]
     if errors:
-        raise TrainingError("\n".join(errors))
+        raise TrainingError(" ".join(errors))
     for problem in report.problems:
         notice(str(problem))
     if report.removed:
