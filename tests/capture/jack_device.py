@@ -1,7 +1,7 @@
-"""A device under JACK, for tests: a client of its own, ``NAME:in`` to ``NAME:out``, that is bad in the ways that are typed.
+"""A device under JACK, for tests: a client ``NAME:in``, ``NAME:out`` that is as bad as it is told to be.
 
-``gain G`` sets what it multiplies with; ``late S N`` lets it sleep S seconds in N blocks, at least a second apart, the first as
-soon as something is heard. It ends with its standard input.
+``gain G`` sets what it multiplies with; ``late S N`` lets it sleep S seconds in N blocks, at least a second apart, the
+first as soon as something is heard. It ends with its standard input.
 """
 
 import ctypes

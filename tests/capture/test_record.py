@@ -1,4 +1,4 @@
-"""Recording through JACK: real servers with the dummy driver, a rig or a client as the device, and what goes wrong there."""
+"""Recording through JACK: real servers with the dummy driver, a rig or a client as the device, and what goes wrong."""
 
 import os
 import signal

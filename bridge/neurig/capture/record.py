@@ -128,7 +128,8 @@ def record(
 ) -> Recording:
     """Plays a signal into a device, records what comes out, and judges the two.
 
-    The file appears when a take is complete and sound; before that, and without one, a file already there stays as it is.
+    The file appears when a take is complete and sound; before that, and without one, a file already there stays as it
+    is.
 
     :param signal: a sound file of any kind; JACK plays it at its own rate, a sound card at the file's
     :param target: a WAV file, mono, at the rate that was recorded at

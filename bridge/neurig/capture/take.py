@@ -1,7 +1,7 @@
 """One take, in a process of its own: plays a signal, and keeps what comes back meanwhile.
 
-It is started by ``record.py`` as ``python -m neurig.capture.take SOCKET SETTINGS``, with an inherited socket over which it
-tells that it is ``ready``, then ten times a second the ``levels``, and in the end that it is ``done`` or has ``failed``.
+It is started by ``record.py`` as ``python -m neurig.capture.take SOCKET SETTINGS``, with an inherited socket over which
+it tells that it is ``ready``, then ten times a second the ``levels``, in the end that it is ``done`` or has ``failed``.
 pyo may end its process, or hang, where JACK or a sound card goes away; that is why it has this one.
 """
 
@@ -138,7 +138,7 @@ def _open(wanted: str, settings: dict[str, Any]) -> tuple[backends.Opened, int, 
             continue
         for what, there in (("input", opened.inputs), ("output", opened.outputs)):
             if there < audio[f"{what}s"]:
-                raise Failed(f"the sound card has no {what} {audio[f'{what}s']}: it has {there or 'none'}. Choose another with --{what}")
+                raise Failed(f"the sound card has no {what} {audio[f'{what}s']}: it has {there or 'none'}")
         return opened, audio["inputs"], audio["outputs"]
     raise Failed(" and ".join(reasons))
 
@@ -165,7 +165,7 @@ def _jack_ports(settings: dict[str, Any]) -> dict[str, Any]:
 def _card_channels(settings: dict[str, Any]) -> dict[str, Any]:
     for what in ("input", "output"):
         if not isinstance(settings[what], int):
-            raise backends.Unavailable(f"a sound card's {what}s are counted, they have no name such as {settings[what]}")
+            raise backends.Unavailable(f"a sound card's {what}s are counted, and have no name such as {settings[what]}")
     return {"inputs": settings["input"], "outputs": settings["output"]}
 
 

@@ -80,9 +80,10 @@ class Port(click.ParamType):
 def record(ctx: click.Context, source: str, target: str, **options: Any) -> None:
     """Play SIGNAL into a device, record what comes out as OUT.wav, and judge the two.
 
-    SIGNAL is what `neurig capture make` writes, or anything dry that you played. Set the level into the recorder so that
-    the loudest passages stay below 0 dB: a clipped take is refused at once. A take with an xrun is repeated. OUT.wav appears
-    when a take is complete; until then, one that is there stays. The exit code is 1 where there is nothing to train on.
+    SIGNAL is what `neurig capture make` writes, or anything dry that you played. Set the level into the recorder so
+    that the loudest passages stay below 0 dB: a clipped take is refused at once. A take with an xrun is repeated. OUT.wav
+    appears when a take is complete; until then, one that is there stays. The exit code is 1 where there is nothing to
+    train on.
     """
     from neurig.capture.check import CaptureError
     from neurig.capture.record import RecordError
@@ -99,8 +100,8 @@ def record(ctx: click.Context, source: str, target: str, **options: Any) -> None
     except KeyboardInterrupt:
         raise click.ClickException(f"{target}: not written, since the recording was stopped") from None
     takes = f", take {done.takes}" if done.takes > 1 else ""
-    click.echo(f"{target}: {done.seconds:.2f} s, {done.rate} Hz, {'32-bit float' if options['floating'] else '24 bit'}, "
-               f"mono{takes}\n")
+    depth = "32-bit float" if options["floating"] else "24 bit"
+    click.echo(f"{target}: {done.seconds:.2f} s, {done.rate} Hz, {depth}, mono{takes}\n")
     _show(done.report)
     if not done.report.trainable:
         click.echo("This pair cannot be trained on: see above what to do, and record again.", err=True)
@@ -144,8 +145,8 @@ def _meters() -> Iterator[Callable[["Event"], None]]:
                     live.update(Text.assemble(meter("played", event.played), meter("heard ", event.heard, highest),
                                               f"{left:.0f} s left"), refresh=True)
                 case Silent():
-                    console.print("Nothing comes back yet. Is the device on, are its cables in the right sockets, is the "
-                                  "input's level up? --input and --output choose channels.")
+                    console.print("Nothing comes back yet. Is the device on, are its cables in the right sockets, is "
+                                  "the input's level up? --input and --output choose channels.")
                 case Again():
                     console.print(f"This take is lost: {event.why}. Once more.")
 
