@@ -330,7 +330,7 @@ class Recurrent(Network):
 
     def state(self, batch: int) -> Tensor:
         """That of the beginning: all zeros."""
-        return torch.zeros(batch, self.layers, self.memories, self.units, device=self.weights.device)
+        return self.weights.new_zeros(batch, self.layers, self.memories, self.units)
 
     def forward(self, x: Tensor, state: Tensor | None = None) -> Tensor:
         """:param x: shape (batch, inputs, samples)
