@@ -10,15 +10,25 @@
  * While it is on, each unit on the slot sends every frame of its player and of its network to the clients, as
  *
  *   /mdrnn node slot who seconds fraction x1 ...     who: 1 the player, 0 the network; the unit's time since it began
+ *
+ *   /cmd mdrnn_predict slot performance position count seed pitemp sigmatemp size inputs ... [buffer [message]]
+ *
+ * writes the next `count` frames that the network plays by itself into a buffer, without a unit and without a clock. A
+ * performance is a client's number; `position` says how many of its frames there have been. `inputs`, `size` numbers, are
+ * frames of a player's that the network hears before its first one.
  */
 #include "slots.h"
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
+#include <vector>
 
 namespace {
 
 constexpr int kMaxDimension = 64;
+constexpr int kPerformances = 64;   // that are kept
+constexpr int kCatchUp = 20000;     // frames that are predicted again at most
 
 bool recorded[kSlots];  // real-time thread only, never while audio is computed; units read it
 
@@ -52,7 +62,11 @@ struct MDRNN : public SlotUnit<MDRNN, neurig_session, neurig_predictor> {
 
   /* For the slots */
 
-  static constexpr const char *kName = "MDRNN", *kRead = "mdrnn_read", *kFree = "mdrnn_free", *kQuery = "mdrnn_query";
+  static constexpr const char *kName = "MDRNN", *kRead = "mdrnn_read", *kFree = "mdrnn_free", *kQuery = "mdrnn_query",
+                              *kPredict = "mdrnn_predict";
+
+  static bool predict2(World *, void *data);
+  static void predict_command(World *, void *, sc_msg_iter *arguments, void *reply);
 
   static const char *refuse(const neurig_model *model) {
     return neurig_model_is_predictor(model) ? nullptr : "this model is an amp, not a predictor";
@@ -70,6 +84,8 @@ struct MDRNN : public SlotUnit<MDRNN, neurig_session, neurig_predictor> {
     about[1] = static_cast<float>(neurig_predictor_mixtures(voice));
     about[2] = 0;
   }
+
+  static void changed(int, const float *) {}
 
   static neurig_predictor *join(World *, neurig_session *, neurig_predictor *voice) { return voice; }
   void attach(neurig_session *player, neurig_predictor *voice) {
@@ -93,6 +109,119 @@ struct MDRNN : public SlotUnit<MDRNN, neurig_session, neurig_predictor> {
     return before;
   }
 };
+
+/* ---- Frames without a clock ---- */
+
+/* What is asked for, as a command's cargo. */
+struct Question {
+  int performance, position, count, seed;
+  float pitemp, sigmatemp;
+  int size;         // of inputs
+  float inputs[1];  // so many
+};
+
+/* A performance of which there may be more frames to come. */
+struct Performance {
+  struct Free {
+    void operator()(neurig_predictor *predictor) const { neurig_predictor_free(predictor); }
+  };
+  int slot, number, position;
+  const neurig_model *model;
+  std::unique_ptr<neurig_predictor, Free> predictor;
+};
+std::vector<Performance> performances;  // non-real-time thread only; the one that was asked for last is the last
+
+/* Begins a performance anew, and goes to where it is to go on. */
+neurig_predictor *begin(neurig_model *model, const Question &asked, char *reason, int size) {
+  neurig_predictor *made = neurig_predictor_new(model, static_cast<uint64_t>(asked.seed), reason, size);
+  if (!made) return nullptr;
+  const int dimension = neurig_predictor_dimension(made);
+  float frame[kMaxDimension];
+  for (int i = 0; i + dimension <= asked.size; i += dimension) neurig_predictor_condition(made, asked.inputs + i);
+  for (int i = 0; i < std::min(asked.position, kCatchUp); i++)
+    neurig_predictor_predict(made, asked.pitemp, asked.sigmatemp, frame);
+  return made;
+}
+
+bool is_finite(float number) { return std::isfinite(number); }
+
+/* Why a question cannot be answered, or nullptr. */
+const char *why_not(const Question &asked, int dimension) {
+  if (dimension > kMaxDimension) return "this model has more than 64 numbers in a frame";
+  if (asked.position < 0 || asked.count < 1 || asked.seed < 0) return "position and seed are from 0, count from 1";
+  if (!(asked.pitemp > 0) || !(asked.sigmatemp >= 0) || !is_finite(asked.pitemp) || !is_finite(asked.sigmatemp))
+    return "pitemp is above 0, sigmatemp from 0";
+  if (asked.size % dimension) return "an input frame is as long as the model's dimension: a time step, then the values";
+  for (int i = 0; i < asked.size; i++)
+    if (!(asked.inputs[i] >= 0) || !is_finite(asked.inputs[i]) || (i % dimension && asked.inputs[i] > 1))
+      return "input frames have a time step from 0, and values from 0 to 1";
+  return nullptr;
+}
+
+bool MDRNN::predict2(World *, void *data) {
+  auto command = static_cast<Command *>(data);
+  const auto &asked = *reinterpret_cast<const Question *>(command->cargo);
+  Report &report = command->report;
+  neurig_model *model = command->slot < 0 ? nullptr : slots[command->slot].model;
+  if (!model) {
+    if (command->slot < 0)
+      report.fail("the number of a model is from 0 to %d", kSlots - 1);
+    else
+      report.fail("slot %d is empty: read a model first", command->slot);
+    return true;
+  }
+  memcpy(report.head + Report::kAbout, slots[command->slot].about, sizeof slots[0].about);
+  const int dimension = static_cast<int>(slots[command->slot].about[0]);
+  if (const char *why = why_not(asked, dimension)) {
+    report.fail("%s", why);
+    return true;
+  }
+  Performance one{command->slot, asked.performance, asked.position, model, nullptr};
+  const auto is_over = [&](Performance &other) {  // this one, which comes back at the end, and those of models gone
+    const bool same = other.slot == one.slot && other.number == one.number;
+    if (same && other.model == model && other.position == one.position) one.predictor = std::move(other.predictor);
+    return same || other.model != slots[other.slot].model;
+  };
+  performances.erase(std::remove_if(performances.begin(), performances.end(), is_over), performances.end());
+  if (!one.predictor) {
+    char reason[300] = "";
+    one.predictor.reset(begin(model, asked, reason, sizeof reason));
+    if (!one.predictor) {
+      report.fail("%s", reason);
+      return true;
+    }
+  }
+  const int count = std::min(asked.count, Report::kBody / dimension);
+  for (int i = 0; i < count; i++)
+    neurig_predictor_predict(one.predictor.get(), asked.pitemp, asked.sigmatemp, report.numbers + i * dimension);
+  if (!std::all_of(report.numbers, report.numbers + count * dimension, is_finite)) {
+    report.fail("the network gave a number that is not finite");
+    return true;
+  }
+  report.head[Report::kOk] = report.head[Report::kLoaded] = 1;
+  report.count = count * dimension;
+  one.position += count;
+  if (performances.size() >= kPerformances) performances.erase(performances.begin());
+  performances.push_back(std::move(one));
+  return true;
+}
+
+void MDRNN::predict_command(World *world, void *, sc_msg_iter *arguments, void *reply) {
+  const int slot = get_slot(arguments);
+  Question asked{};
+  for (int *number : {&asked.performance, &asked.position, &asked.count, &asked.seed}) *number = arguments->geti(0);
+  asked.pitemp = arguments->getf(1);
+  asked.sigmatemp = arguments->getf(0.01f);
+  asked.size = arguments->geti(0);
+  if (asked.size < 0 || asked.size > static_cast<int>(arguments->remain() / sizeof(float))) asked.size = 0;
+  Command *command = make_command(world, slot, 0, sizeof(Question) + asked.size * sizeof(float));
+  if (command) {
+    auto &kept = *reinterpret_cast<Question *>(command->cargo);
+    kept = asked;
+    for (int i = 0; i < asked.size; i++) kept.inputs[i] = arguments->getf(0);
+  }
+  perform_request(world, command, arguments, predict2, query3, reply, kPredict);
+}
 
 MDRNN::MDRNN() {
   session = nullptr;
@@ -185,4 +314,5 @@ PluginLoad(MDRNN) {
   registerUnit<MDRNN>(ft, "MDRNN");
   MDRNN::define_commands();
   DefinePlugInCmd("mdrnn_record", record_command, nullptr);
+  DefinePlugInCmd(MDRNN::kPredict, MDRNN::predict_command, nullptr);
 }

@@ -1,6 +1,7 @@
 /* NeuralAmp: a neural amp as a SuperCollider unit generator, for scsynth and supernova.
  *
  *   NeuralAmp.ar(in, model, gain, out, bypass, level, dbu, slim, params ...)
+ *   NeuralAmpLatency.ir(model), .kr: the samples that it lags behind its input
  *
  * `model` is the number of a slot; the commands are neuralamp_read, neuralamp_free, neuralamp_query (see slots.h). When
  * a slot changes, all units on it crossfade; what a crossfade leaves goes to the Reaper.
@@ -9,6 +10,7 @@
 
 #include <semaphore.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <thread>
@@ -71,9 +73,20 @@ struct NeuralAmp : public SlotUnit<NeuralAmp, neurig_amp, neurig_instance> {
   // inputs
   static constexpr int kIn = 0, kModel = 1, kGain = 2, kOut = 3, kBypass = 4, kLevel = 5, kDbu = 6, kSlim = 7, kParams = 8;
 
+  /* A gain at audio rate; 1 at another, for then it is the amp's. */
+  float gain(int input, int i) const {
+    if (!isAudioRateIn(input)) return 1;
+    const float db = in(input)[i];
+    return std::pow(10.f, 0.05f * (db >= -60 ? std::min(db, 60.f) : -60.f));  // what is not a number is soft
+  }
+  void set_gain(int param, int input) { set(param, isAudioRateIn(input) ? 0 : in0(input)); }
+  void process_by_signals(int n);
+
   neurig_amp *amp;        // nullptr until it is made
   neurig_instance *gone;  // replaced, and not heard any more
   float last[6];          // of neurig_amp's settings
+  bool gains, knobs;      // is a gain, is one of the model's knobs at audio rate?
+  float dry;              // how much of the input is heard, where a gain is
 
   /* For the slots */
 
@@ -103,6 +116,9 @@ struct NeuralAmp : public SlotUnit<NeuralAmp, neurig_amp, neurig_instance> {
     for (int i = 0; i < neurig_model_params(model); i++) lines.append("\n").append(neurig_model_param_name(model, i));
   }
 
+  static inline float latencies[kSlots] = {};  // real-time thread only, changed while no audio is computed
+  static void changed(int slot, const float *about) { latencies[slot] = about[1]; }
+
   static neurig_instance *join(World *world, neurig_amp *player, neurig_instance *voice) {
     if (world->mRealTime) {  // its unit has been running for some blocks: an amp that has begun fades in
       float silence = 0;
@@ -118,6 +134,10 @@ NeuralAmp::NeuralAmp() {
   amp = nullptr;
   gone = nullptr;
   for (float &value : last) value = NAN;  // none is set yet
+  gains = isAudioRateIn(kGain) || isAudioRateIn(kOut);
+  knobs = false;
+  for (int i = kParams; i < numInputs(); i++) knobs |= isAudioRateIn(i);
+  dry = gains && in0(kBypass) > 0.5f;
   // The amp may be there before this constructor returns (non-real-time synthesis), and must not hear a sample yet.
   mCalcFunc = isAudioRateIn(kIn) ? make_calc_function<SlotUnit, &SlotUnit::compute>()
                                  : make_calc_function<NeuralAmp, &NeuralAmp::silence>();
@@ -127,24 +147,62 @@ NeuralAmp::NeuralAmp() {
 
 void NeuralAmp::next(int n) {
   if (!amp) return silence(n);
-  set(NEURIG_AMP_GAIN, in0(kGain));
-  set(NEURIG_AMP_OUT, in0(kOut));
-  set(NEURIG_AMP_BYPASS, in0(kBypass));
+  set_gain(NEURIG_AMP_GAIN, kGain);
+  set_gain(NEURIG_AMP_OUT, kOut);
+  set(NEURIG_AMP_BYPASS, gains ? 0 : in0(kBypass));
   set(NEURIG_AMP_LEVEL, in0(kLevel));
   set(NEURIG_AMP_DBU, in0(kDbu));
-  if (neurig_instance *instance = neurig_amp_instance(amp)) {
-    neurig_instance_set_slim(instance, in0(kSlim));
-    for (int i = kParams; i < numInputs(); i++) neurig_instance_set_param(instance, i - kParams, in0(i));
-  }
-  neurig_amp_process(amp, in(kIn), out(0), n);
+  neurig_instance *instance = neurig_amp_instance(amp);
+  if (instance) neurig_instance_set_slim(instance, in0(kSlim));
+  for (int i = kParams; instance && i < numInputs(); i++) neurig_instance_set_param(instance, i - kParams, in0(i));
+  if (gains || knobs)
+    process_by_signals(n);
+  else
+    neurig_amp_process(amp, in(kIn), out(0), n);
   if (!gone) gone = neurig_amp_collect(amp);
   if (gone && reaper.take(gone)) gone = nullptr;
 }
+
+/* Where a gain is a signal, it is multiplied with here, and so the bypass is here, too: what it lets through has no gain.
+ * Where one of the model's knobs is a signal, it is turned for every sample. */
+void NeuralAmp::process_by_signals(int n) {
+  constexpr int kPiece = 64;
+  const float *x = in(kIn);
+  float *y = out(0), driven[kPiece], wet[kPiece];
+  const float step = 1 / (0.001f * kXfade * static_cast<float>(sampleRate()));
+  const float target = gains && in0(kBypass) > 0.5f;
+  for (int done = 0, count; done < n; done += count) {
+    count = knobs ? 1 : std::min(n - done, kPiece);
+    for (int i = 0; i < count; i++) driven[i] = x[done + i] * gain(kGain, done + i);
+    if (neurig_instance *instance = knobs && done ? neurig_amp_instance(amp) : nullptr)
+      for (int i = kParams; i < numInputs(); i++)
+        if (isAudioRateIn(i)) neurig_instance_set_param(instance, i - kParams, in(i)[done]);
+    neurig_amp_process(amp, driven, wet, count);
+    for (int i = 0; i < count; i++) {  // y may be the memory of x, or of a gain
+      const float out_gain = gain(kOut, done + i);
+      dry = dry < target ? std::min(dry + step, target) : std::max(dry - step, target);
+      y[done + i] = dry == 1 ? x[done + i] : dry * x[done + i] + (1 - dry) * wet[i] * out_gain;
+    }
+  }
+}
+
+/* The samples by which the model of a slot lags behind its input: 0 where the slot is empty. */
+struct NeuralAmpLatency : public SCUnit {
+  NeuralAmpLatency() {
+    mCalcFunc = make_calc_function<NeuralAmpLatency, &NeuralAmpLatency::next>();
+    next(1);
+  }
+  void next(int) {
+    const float slot = in0(0);
+    out0(0) = slot >= 0 && slot < kSlots ? NeuralAmp::latencies[static_cast<int>(slot)] : 0;
+  }
+};
 
 }  // namespace
 
 PluginLoad(NeuralAmp) {
   ft = inTable;
   registerUnit<NeuralAmp>(ft, "NeuralAmp");
+  registerUnit<NeuralAmpLatency>(ft, "NeuralAmpLatency");
   NeuralAmp::define_commands();
 }

@@ -23,6 +23,7 @@
 
 #include <cstdarg>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -35,11 +36,14 @@ namespace {
 constexpr int kSlots = 1024;
 
 /* What is written into a client's buffer. The text is a failure's reason, or else the model's path and, a line each,
- * what the model has names for. */
+ * what the model has names for. There may be numbers in its place. */
 struct Report {
   enum { kOk, kLoaded, kAbout, kUsers = kAbout + 3, kLength, kHead = 8 };  // kAbout: three numbers about the model
+  static constexpr int kBody = 504;
   float head[kHead];
-  char text[504];
+  char text[kBody];
+  int count;  // of the numbers
+  float numbers[kBody];
 
   void fail(const char *format, ...) {
     va_list arguments;
@@ -47,18 +51,19 @@ struct Report {
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     head[kOk] = 0;
+    count = 0;
   }
 
   void write(World *world, int buffer, int users) {
     if (buffer < 0 || buffer >= static_cast<int>(world->mNumSndBufs)) return;
     SndBuf *target = World_GetBuf(world, buffer);
     if (!target->data) return;
-    int length = static_cast<int>(strlen(text));
+    const int length = count ? count : static_cast<int>(strlen(text));
     head[kUsers] = static_cast<float>(users);
     head[kLength] = static_cast<float>(length);
     for (int i = 0; i < kHead && i < target->samples; i++) target->data[i] = head[i];
     for (int i = 0; i < length && kHead + i < target->samples; i++)
-      target->data[kHead + i] = static_cast<unsigned char>(text[i]);
+      target->data[kHead + i] = count ? numbers[i] : static_cast<unsigned char>(text[i]);
   }
 };
 
@@ -73,6 +78,8 @@ struct Report {
  *                                                        not taken it
  *   void attach(Player *, Voice *)                       stage 3: what join has made
  *   Voice *change(Voice *)                               stage 3: another voice, or none; gives one that is to be freed
+ *   static void changed(int slot, const float *about)    stage 3: a slot has another model (with describe's numbers), or
+ *                                                        none (zeros)
  */
 template <class Self, class Player, class Voice> struct SlotUnit : public SCUnit {
   int slot;             // -1: none
@@ -96,12 +103,13 @@ template <class Self, class Player, class Voice> struct SlotUnit : public SCUnit
     Voice *voice;
   };
 
-  /* An asynchronous command on its way through the stages: one piece of real-time memory, with its seats and path. */
+  /* An asynchronous command on its way through the stages: one piece of real-time memory, with its seats and what else
+   * it has to carry: a path, for most. */
   struct Command {
     int slot, buffer, seats;
     Report report;
     Seat *seat;
-    char *path;
+    char *cargo;
   };
 
   /* In the constructor, at its end. */
@@ -151,9 +159,9 @@ template <class Self, class Player, class Voice> struct SlotUnit : public SCUnit
     return slot >= 0 && slot < kSlots ? slot : -1;
   }
 
- private:
-  static Command *make_command(World *world, int slot, int seats, const char *path = "") {
-    size_t length = strlen(path) + 1, size = sizeof(Command) + seats * sizeof(Seat) + length;
+ protected:
+  static Command *make_command(World *world, int slot, int seats, size_t cargo = 1) {
+    size_t size = sizeof(Command) + seats * sizeof(Seat) + cargo;
     char *memory = static_cast<char *>(RTAlloc(world, size));
     if (!memory) return nullptr;
     memset(memory, 0, size);
@@ -162,15 +170,15 @@ template <class Self, class Player, class Voice> struct SlotUnit : public SCUnit
     command->buffer = -1;
     command->seats = seats;
     command->seat = reinterpret_cast<Seat *>(memory + sizeof(Command));
-    command->path = memory + sizeof(Command) + seats * sizeof(Seat);
-    memcpy(command->path, path, length);
+    command->cargo = memory + sizeof(Command) + seats * sizeof(Seat);
     return command;
   }
 
   /* A command with a seat for every unit on a slot. */
   static Command *make_command_for_units(World *world, int slot, const char *path = "") {
-    Command *command = make_command(world, slot, count_users(slot), path);
+    Command *command = make_command(world, slot, count_users(slot), strlen(path) + 1);
     if (!command) return nullptr;
+    strcpy(command->cargo, path);
     Seat *seat = command->seat;
     for (Self *unit = newest; unit; unit = unit->older)
       if (unit->slot == slot) (seat++)->unit = unit->id;
@@ -242,6 +250,12 @@ template <class Self, class Player, class Voice> struct SlotUnit : public SCUnit
 
   /* ---- Commands ---- */
 
+  /* A path on this machine, which the client need not know: ~ is the folder of the user that the server belongs to. */
+  static std::string at_home(const char *path) {
+    const char *home = path[0] == '~' && (!path[1] || path[1] == '/') ? getenv("HOME") : nullptr;
+    return home ? std::string(home) + (path + 1) : path;
+  }
+
   static void describe(Report &report, const Slot &slot) {
     report.head[Report::kLoaded] = slot.model != nullptr;
     if (!slot.model) return;
@@ -256,11 +270,12 @@ template <class Self, class Player, class Voice> struct SlotUnit : public SCUnit
     neurig_model *model = nullptr;
     Voice *trial = nullptr;
     char reason[400] = "";
+    const std::string path = at_home(command->cargo);
     if (command->slot < 0)
       report.fail("the number of a model is from 0 to %d", kSlots - 1);
-    else if (!*command->path)
+    else if (path.empty())
       report.fail("no path given");
-    else if (!(model = neurig_model_load(command->path, reason, sizeof reason)))
+    else if (!(model = neurig_model_load(path.c_str(), reason, sizeof reason)))
       report.fail("%s", reason);
     else if (const char *refused = Self::refuse(model))
       report.fail("%s", refused);
@@ -272,13 +287,13 @@ template <class Self, class Player, class Voice> struct SlotUnit : public SCUnit
     if (report.head[Report::kOk]) {
       Slot &slot = slots[command->slot];
       if (slot.model) neurig_model_release(slot.model);
-      slot = {model, command->path, "", {}};
+      slot = {model, path, "", {}};
       Self::describe(model, trial, slot.about, slot.lines);
       for (int i = 0; i < command->seats; i++)
         command->seat[i].voice = Self::make_voice(world, model, nullptr, 0);
     } else {
       if (model) neurig_model_release(model);
-      if (command->buffer < 0) Print("%s: %s: %s\n", Self::kRead, command->path, report.text);
+      if (command->buffer < 0) Print("%s: %s: %s\n", Self::kRead, path.c_str(), report.text);
     }
     if (trial) Self::free_voice(trial);
     if (command->slot >= 0) describe(report, slots[command->slot]);
@@ -290,6 +305,7 @@ template <class Self, class Player, class Voice> struct SlotUnit : public SCUnit
     for_each_unit(command, [](Self *unit, Seat *seat) {
       if (seat->voice) seat->voice = unit->change(seat->voice);
     });
+    if (command->report.head[Report::kOk]) Self::changed(command->slot, command->report.head + Report::kAbout);
     command->report.write(world, command->buffer, count_users(command->slot));
     return true;
   }
@@ -308,7 +324,9 @@ template <class Self, class Player, class Voice> struct SlotUnit : public SCUnit
   }
 
   static bool free3(World *, void *data) {
-    for_each_unit(static_cast<Command *>(data), [](Self *unit, Seat *seat) { seat->voice = unit->change(nullptr); });
+    auto command = static_cast<Command *>(data);
+    for_each_unit(command, [](Self *unit, Seat *seat) { seat->voice = unit->change(nullptr); });
+    if (command->slot >= 0) Self::changed(command->slot, command->report.head + Report::kAbout);
     return true;
   }
 

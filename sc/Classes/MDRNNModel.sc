@@ -27,6 +27,24 @@ MDRNNModel : NeurigModel {
 
 	isRecording { ^recorder.notNil }
 
+	// the frames of a performance from a position on; the server says how many it gives at once
+	prPredict { |number, position, count, performance, action, onError|
+		var inputs = performance.inputs.flat.collect(_.asFloat), frames;
+		if(slot.isNil) { ^onError.value("the model has been freed") };
+		this.prAsk(
+			[\mdrnn_predict, slot, number, position, count, performance.seed.asInteger, performance.piTemp.value.asFloat,
+				performance.sigmaTemp.value.asFloat, inputs.size] ++ inputs,
+			{ |report|
+				if(report[0] == 0) { this.prText(report) } {
+					frames = report.copyRange(8, 7 + report[6].asInteger).clump(report[2].asInteger);
+					nil
+				}
+			},
+			{ action.value(frames) },
+			onError
+		)
+	}
+
 	free {
 		this.stopRecording;
 		super.free

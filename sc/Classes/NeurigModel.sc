@@ -86,9 +86,14 @@ NeurigModel {
 		"  %, played by % units".format(this.prAbout, info.users).postln
 	}
 
-	// Sends a command whose report comes back in a buffer, made for it: the server allocates it, performs the command,
-	// then sends its contents, each as the completion message of the one before.
 	prRequest { |command, action, onError|
+		this.prAsk(command, { |report| this.prTake(report) }, action, onError)
+	}
+
+	// Sends a command whose report comes back in a buffer, made for it: the server allocates it, performs the command,
+	// then sends its contents, each as the completion message of the one before. take: gets the report; gives the reason
+	// of a failure, or nil.
+	prAsk { |command, take, action, onError|
 		var buffer, answer, answered = false;
 		if(server.serverRunning.not) {
 			^onError.value("the server '%' is not running".format(server.name))
@@ -100,7 +105,7 @@ NeurigModel {
 			var reason;
 			answered = true;
 			buffer.free;
-			reason = this.prTake(message.drop(4));
+			reason = take.value(message.drop(4));
 			if(reason.isNil) { action.value(this) } { onError.value(reason) }
 		}, '/b_setn', server.addr, argTemplate: [buffer.bufnum, 0]).oneShot.permanent_(true);
 		SystemClock.sched(timeout, {
@@ -116,17 +121,17 @@ NeurigModel {
 
 	// takes in a report (laid out in slots.h); gives the reason of a failure, or nil
 	prTake { |report|
-		var ok, loaded, about, users, length, text, lines;
-		#ok, loaded = report;
-		about = report[2..4];
-		#users, length = report.drop(5);
-		text = report.copyRange(8, 7 + length.asInteger).collectAs({ |byte| byte.asInteger.asAscii }, String);
-		if(ok == 0) { ^text };
-		lines = text.split($\n);
-		info = (loaded: loaded != 0, users: users.asInteger);
-		if(info.loaded) { info = info.put(\path, lines[0]).putAll(this.prInfo(about, lines.drop(1))) };
+		var lines;
+		if(report[0] == 0) { ^this.prText(report) };
+		lines = this.prText(report).split($\n);
+		info = (loaded: report[1] != 0, users: report[5].asInteger);
+		if(info.loaded) { info = info.put(\path, lines[0]).putAll(this.prInfo(report[2..4], lines.drop(1))) };
 		path = info[\path];
 		^nil
+	}
+
+	prText { |report|
+		^report.copyRange(8, 7 + report[6].asInteger).collectAs({ |byte| byte.asInteger.asAscii }, String)
 	}
 
 	// what the report's three numbers and its lines mean: an Event; and the same in words
