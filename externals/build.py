@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -98,24 +99,36 @@ def compiler() -> list[str]:
 
 
 def is_newer(target: Path, sources: list[Path]) -> bool:
-    return target.exists() and all(target.stat().st_mtime > source.stat().st_mtime for source in sources)
+    return target.exists() and all(
+        source.exists() and target.stat().st_mtime > source.stat().st_mtime for source in sources
+    )
+
+
+def is_compiled(target: Path, command: list[str]) -> bool:
+    """Whether an object was made by this command, and of files that have not changed since: beside it are both noted."""
+    made_by, made_of = (target.with_name(target.name + ending) for ending in (".command", ".d"))
+    if not made_by.exists() or not made_of.exists() or made_by.read_text() != " ".join(command):
+        return False
+    _, _, files = made_of.read_text().replace("\\\n", " ").partition(":")
+    names = (name.replace("\0", " ") for name in files.replace("\\ ", "\0").split())
+    return is_newer(target, [Path(name) for name in names])
 
 
 def compile_objects(sources: list[Path], kind: str, include: list[str] = [], macros: list[str] = []) -> list[Path]:
     """Compiles what has changed; returns the objects. `kind` keeps those of different macros apart."""
-    headers = [*HERE.glob("*/*.h"), *HERE.glob("*/*.inl"), Path(__file__), ROOT / "pyproject.toml"]
     driver = compiler()
 
     def one(source: Path) -> Path:
         target = OBJECTS / kind / (source.name + ".o")
-        if not is_newer(target, [source, *headers]):
+        paths = [f"-I{folder}" for folder in [*INCLUDE, *include]]
+        command = [*driver, *COMPILE, *macros, *paths, "-MMD", "-MF", f"{target}.d", "-c", str(source), "-o", str(target)]
+        if not is_compiled(target, command):
             target.parent.mkdir(parents=True, exist_ok=True)
-            paths = [f"-I{folder}" for folder in [*INCLUDE, *include]]
             print("compiling", source.relative_to(ROOT), f"({kind})", flush=True)
-            command = [*driver, *COMPILE, *macros, *paths, "-c", str(source), "-o", str(target)]
             began = time.time()
             subprocess.run(command, check=True)
             os.utime(target, (began, began))  # a header that has changed since is newer
+            target.with_name(target.name + ".command").write_text(" ".join(command))
         return target
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -140,7 +153,7 @@ def link(target: Path, objects: list[Path]) -> None:
 def build_python(folder: Path = ROOT / "bridge" / "neurig") -> None:
     """The extension module ``_core`` into `folder`."""
     objects = core()
-    sources = [*HERE.glob("*/*.h"), Path(__file__), *objects]
+    sources = [HERE / "core" / "neurig.h", *HERE.glob("pyo/*.h"), Path(__file__), *objects]
     target = folder / "_core.abi3.so"
     if is_newer(target, sources):
         return
@@ -152,15 +165,23 @@ def build_python(folder: Path = ROOT / "bridge" / "neurig") -> None:
     fresh.replace(target)
 
 
+def pd_processor() -> str:
+    """This machine's processor as Pd names it: in the names of objects for double precision, and of deken packages."""
+    names = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "armv7", "i686": "i386"}
+    return names.get(platform.machine(), platform.machine())
+
+
 def build_pd(folder: Path = ROOT / "pd") -> None:
-    """The Pure Data objects into `folder`."""
+    """The Pure Data objects into `folder`, for Pd of single and of double precision."""
     include = next((path for path in PD_HEADERS if (Path(path) / "m_pd.h").exists()), None)
     if include is None:
         print("left out: Pure Data objects (no m_pd.h; Debian's package puredata-dev has it)")
         return
+    compiled = core()
     for source in sorted((HERE / "pd").glob("*.cpp")):
-        objects = compile_objects([source], "pd", [include], ["-DPD"])
-        link(folder / (source.stem + ".pd_linux"), [*objects, *core()])
+        for bits, ending in ((32, ".pd_linux"), (64, f".linux-{pd_processor()}-64.so")):
+            objects = compile_objects([source], f"pd{bits}", [include], ["-DPD", f"-DPD_FLOATSIZE={bits}"])
+            link(folder / (source.stem + ending), [*objects, *compiled])
 
 
 def build_sc(folder: Path = ROOT / "sc" / "plugins") -> None:
@@ -170,11 +191,12 @@ def build_sc(folder: Path = ROOT / "sc" / "plugins") -> None:
         print("left out: SuperCollider UGens (no SC_PlugIn.h; Debian's package supercollider-dev has it)")
         return
     paths = [f"{include}/{part}" for part in ("plugin_interface", "common", "server")]
+    compiled = core()
     for source in sorted((HERE / "sc").glob("*.cpp")):
         # SCUnit's constructor reads what the server has put there before it runs.
         for suffix, macros in (("", []), ("_supernova", ["-DSUPERNOVA"])):
             objects = compile_objects([source], "sc" + suffix, paths, ["-fno-lifetime-dse", *macros])
-            link(folder / f"{source.stem}{suffix}.so", [*objects, *core()])
+            link(folder / f"{source.stem}{suffix}.so", [*objects, *compiled])
 
 
 def build() -> None:
