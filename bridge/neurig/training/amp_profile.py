@@ -73,12 +73,7 @@ def write(training: Training, pairs: Sequence[Pair], folder: Path, gear: Gear = 
     :raises TrainingError: where the model file does not play what the network does
     :raises OSError: where a file cannot be written
     """
-    rate = {"sample_rate": training.data.rate}
-    network = _as_loud_as_the_device(training)
-    document = network.export(rate)
-    path = folder / ("model.nam" if "architecture" in document else "model.json")
-    draft = parse(json.dumps(document), path)
-    agreement = _agreement(network, draft, training.data.test[0])
+    network, draft, agreement = export(training, folder)
     evaluations = [_evaluate(draft, part, pair) for part, pair in zip(training.data.test, pairs, strict=False)]
     worst = max(evaluations, key=lambda evaluation: evaluation.metrics["esr"])
     progress, settings = training.progress, training.settings
@@ -92,7 +87,8 @@ def write(training: Training, pairs: Sequence[Pair], folder: Path, gear: Gear = 
         "best_step": progress.history[progress.best].step,
         "seconds": round(progress.seconds, 2),
     }
-    write_atomic(path, json.dumps(network.export(rate | _metadata(training, draft, gear, figures))))
+    metadata = {"sample_rate": training.data.rate} | _metadata(training, draft, gear, figures)
+    write_atomic(draft.path, json.dumps(network.export(metadata)))
     write_atomic(folder / METRICS, json.dumps(figures, indent=2) + "\n")
     write_atomic(folder / CONFIG, json.dumps({
         "neurig": __version__, "torch": torch.__version__, "settings": asdict(settings), "rate": training.data.rate,
@@ -103,6 +99,19 @@ def write(training: Training, pairs: Sequence[Pair], folder: Path, gear: Gear = 
     write_log(training, folder)
     report.write(worst, folder / REPORT)
     return figures
+
+
+def export(training: Training, folder: Path) -> tuple[Network, Model, float]:
+    """The best network as the core plays it. Nothing is written.
+
+    :returns: the network, as loud as the device; the same in the core, with the path that it is to have; and the
+        error-to-signal ratio between both
+    :raises TrainingError: where the core does not play what PyTorch does
+    """
+    network = _as_loud_as_the_device(training)
+    document = network.export({"sample_rate": training.data.rate})
+    model = parse(json.dumps(document), folder / ("model.nam" if "architecture" in document else "model.json"))
+    return network, model, _agreement(network, model, training.data.test[0])
 
 
 @torch.no_grad()
