@@ -59,6 +59,10 @@ void Amp::start_next() {
   next_ = nullptr;
   waiting_ = false;
   fade_length_ = fade_ = std::max(1, int(params_[NEURIG_AMP_XFADE] * 0.001 * rate_));
+  onset_ = fade_length_ / 16;
+  const float gain = current_.in.now;
+  current_.in.now = onset_ ? 0 : gain;
+  current_.in.to(gain, onset_);
 }
 
 Instance *Amp::collect() {
@@ -146,7 +150,7 @@ void Amp::chunk(const float *const *in, float *const *out, int n) {
     run(old_, driven, leaving, n);
     for (int i = 0; i < n && fade_; i++, fade_--) {
       // A raised cosine: both models hear the same input, so their outputs are alike and amplitudes must add up to one.
-      const float t = float(fade_) / float(fade_length_), share = t * t * (3 - 2 * t);
+      const float t = std::min(1.f, float(fade_) / float(fade_length_ - onset_)), share = t * t * (3 - 2 * t);
       for (int at = i; at < size; at += n) wet[at] += share * (leaving[at] - wet[at]);
     }
     if (!fade_) {

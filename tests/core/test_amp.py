@@ -143,6 +143,22 @@ def test_load_in_the_middle_of_a_sine() -> None:
     assert steepest(y) <= steepest(x) * 10 ** (0.5 / 20)
 
 
+def test_a_model_that_remembers_its_beginning() -> None:
+    """An echo later than the crossfade: it must not begin in the middle of the sine."""
+    echo = {"receptive_field": 1201, "bias": False}
+    text = {"architecture": "Linear", "config": echo, "weights": [0] * 1200 + [1], "sample_rate": RATE}
+    model = parse(json.dumps(text))
+    x = np.sin(2 * np.pi * 997 * np.arange(48000) / RATE + 1.5).astype(np.float32)
+    for before in (None, 1):
+        amp = Amp()
+        amp.swap(before)
+        amp.process(x[:4800])
+        amp.free(lib.neurig_amp_swap(amp.handle, lib.neurig_instance_new(model._handle, RATE, 1, ffi.NULL, 0)))
+        y = amp.process(x[4800:])
+        assert np.allclose(y[3000:], x[6600:-1200], atol=1e-5)
+        assert steepest(y) <= steepest(x) * 10 ** (0.5 / 20)
+
+
 def test_block_sizes_give_the_same_samples() -> None:
     x = np.random.default_rng(0).normal(0, 0.3, 9600).astype(np.float32)
     outputs = []
