@@ -78,3 +78,27 @@ def convert(source: str, target: str | None) -> None:
     for notice in done.notices:
         click.echo(f"{source}: {notice}", err=True)
     click.echo(f"{written}: {done.summary}")
+
+
+@click.command(short_help="Write an amp for another program.")
+@click.argument("model")
+@click.option("--to", type=click.Choice(["nam", "wavenetva", "aidax", "onnx"]), required=True, help="For whom.")
+@click.option("-o", "target", metavar="FILE", help="The new file.  [default: beside MODEL]")
+def export(model: str, to: str, target: str | None) -> None:
+    """Write the amp MODEL as a file that another program plays.
+
+    \b
+    nam        .nam    NAM's players: NAM's own, gated WaveNets, LSTMs
+    wavenetva  .json   WaveNetVA, PedalNetRT, AmpEmulatorModel: gated WaveNets
+    aidax      .aidax  AIDA-X, RTNeural: one layer of LSTM or GRU
+    onnx       .onnx   onnxruntime: NAM's WaveNets, gated WaveNets, LSTMs, GRUs
+
+    The new file is read again and played, and has to sound the same. Where MODEL cannot be played there, it is said
+    why, and where it can be.
+    """
+    from neurig.convert.export import export as write
+
+    done = write(model, to, target)
+    for notice in done.notices:
+        click.echo(f"{model}: {notice}", err=True)
+    click.echo(f"{done.path}: sounds the same (ESR {done.error:.1e})")

@@ -5,15 +5,16 @@ LSTM layer its output and cell. So it takes blocks of any length, and computes n
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from neurig import ModelError
+from neurig.convert import recurrent
 from neurig.convert.mdrnn import Weights
-from neurig.convert.onnx import Graph, lstm
+from neurig.convert.onnx import Graph, facts
 
 _OPERATORS = {"Tanh": "Tanh", "ReLU": "Relu", "Sigmoid": "Sigmoid", "LeakyReLU": "LeakyRelu", "Softsign": "Softsign",
               "Hardswish": "HardSwish"}  # NAM's activations that are one operator
@@ -31,27 +32,39 @@ def write(source: Path, target: Path) -> str:
     :raises ModelError: where it is an amp of another kind
     :raises OSError: where the file cannot be written; one already there stays as it was
     """
-    model = json.loads(source.read_text(encoding="utf-8"))
+    try:
+        return write_model(json.loads(source.read_text(encoding="utf-8")), source.name, target)
+    except ValueError as problem:
+        raise ModelError(f"{source}: there is no way from it to ONNX yet: {problem}") from None
+
+
+def write_model(model: Mapping[str, Any], name: str, target: Path) -> str:
+    """The same for what such a file holds.
+
+    :param name: of the file
+    :raises ValueError: where it is an amp of another kind
+    """
     notice = ""
     if model.get("architecture") == "SlimmableContainer":
         submodels = model["config"]["submodels"]
         notice = f"of its {len(submodels)} sizes the largest was converted"
         model = {"metadata": model.get("metadata"), "sample_rate": model.get("sample_rate")} | submodels[-1]["model"]
-    writer = {"WaveNet": _wavenet, "LSTM": _lstm}.get(model.get("architecture", ""))
-    try:
-        if writer is None:
-            raise ValueError(f"it is no WaveNet or LSTM, but {model.get('architecture')}")
-        graph = Graph(model["architecture"])
-        signal = graph.input("signal", [1, 1, "n"])
-        weights = _Weights(model["weights"])
-        states = writer(graph, signal, model["config"], weights)
-        weights.end()
-    except ValueError as problem:
-        raise ModelError(f"{source}: there is no way from it to ONNX yet: {problem}") from None
-    for name, value, shape in states:
-        graph.output(name, value, shape)
-    facts = {"sample_rate": model.get("sample_rate") or 48000, "source": source.name} | (model.get("metadata") or {})
-    graph.save(target, {name: str(value) for name, value in facts.items() if isinstance(value, (str, int, float))})
+    rate = model.get("sample_rate") or 48000
+    metadata = model.get("metadata") or {}
+    if model.get("architecture") == "LSTM":
+        # The state that the file stores is left out: a graph's begins at zero, and half a second of silence follows.
+        recurrent.to_onnx(recurrent.from_nam(model, rate), name, target)
+        return notice
+    if model.get("architecture") != "WaveNet":
+        raise ValueError(f"it is no WaveNet or LSTM, but {model.get('architecture')}")
+    graph = Graph("WaveNet")
+    signal = graph.input("signal", [1, 1, "n"])
+    weights = _Weights(model["weights"])
+    states = _wavenet(graph, signal, model["config"], weights)
+    weights.end()
+    for state, value, shape in states:
+        graph.output(state, value, shape)
+    graph.save(target, facts({"sample_rate": rate, "source": name} | metadata))
     return notice
 
 
@@ -157,22 +170,3 @@ def _activate(graph: Graph, x: str, activation: str | dict[str, Any]) -> str:
         raise ValueError(f"its activation {name} is not among {', '.join([*_OPERATORS, 'SiLU', 'Hardtanh', 'PReLU'])}")
     slope = {"alpha": float(about.get("negative_slope", 0.01))} if name == "LeakyReLU" else {}
     return graph.add(_OPERATORS[name], x, **slope)
-
-
-def _lstm(graph: Graph, signal: str, config: dict[str, Any], weights: _Weights) -> Iterable[State]:
-    """The state that the file stores is left out: a graph's begins at zero, and half a second of silence follows."""
-    units, inputs = config["hidden_size"], config["input_size"]
-    states: list[State] = []
-    x = graph.add("Transpose", signal, perm=[2, 0, 1])
-    for number in range(config["num_layers"]):
-        matrix, bias = weights.take(4 * units, inputs + units), weights.take(4 * units)
-        weights.take(2 * units)
-        own = [graph.input(f"{part}_{number}", [1, 1, units]) for part in "hc"]
-        outputs, *after = lstm(graph, x, matrix[:, :inputs].T, matrix[:, inputs:].T, bias, *own)
-        states += [(f"{name}_next", value, [1, 1, units]) for name, value in zip(own, after, strict=True)]
-        x = graph.add("Squeeze", outputs, np.array([1]))
-        inputs = units
-    head, bias = weights.take(units, 1), weights.take(1)
-    made = graph.add("Add", graph.add("MatMul", x, head), bias)
-    graph.output("made", graph.add("Transpose", made, perm=[1, 2, 0]), [1, 1, "n"])
-    return states

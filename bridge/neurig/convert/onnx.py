@@ -8,7 +8,7 @@ What neurig wants of an ONNX model, and so what is written here, is told in :mod
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,11 @@ def lstm(graph: "Graph", signal: str, kernel: Weights, recurrent: Weights, bias:
     both = np.concatenate([gates(bias), np.zeros((1, 4 * units), np.float32)], axis=1)  # ONNX has a second bias
     inputs = [signal, gates(kernel), gates(recurrent), both, "", h, c]
     return graph.add_all("LSTM", inputs, ["y", "h", "c"], hidden_size=units)
+
+
+def facts(about: Mapping[str, Any]) -> dict[str, str]:
+    """What of a model's metadata can be a metadata property: words and numbers, as text."""
+    return {name: str(value) for name, value in about.items() if isinstance(value, (str, int, float))}
 
 
 class Graph:
