@@ -9,6 +9,8 @@
  *   neurig_predictor  one performance of an MDRNN
  *   neurig_session    a player and a predictor (or another network), and who of them plays when
  *
+ * and for training, which no host needs, neurig_learner and neurig_pass.
+ *
  * Threads. Functions marked [real time] neither allocate, lock, wait, log nor throw, and may be called on the audio
  * thread. All others may take milliseconds: call them elsewhere. A Model may be used from any thread; any other object
  * is for one thread at a time.
@@ -30,6 +32,8 @@ typedef struct neurig_instance neurig_instance;
 typedef struct neurig_amp neurig_amp;
 typedef struct neurig_predictor neurig_predictor;
 typedef struct neurig_session neurig_session;
+typedef struct neurig_learner neurig_learner;
+typedef struct neurig_pass neurig_pass;
 
 const char *neurig_version(void);
 
@@ -272,6 +276,36 @@ double neurig_session_due(const neurig_session *session);
  * gave (not scaled) and the values to be heard. 0: there is none. Negative, once: the network has failed, or gave a
  * number that is not finite; it is silent until the player, or a change of mode, network or pause, asks it anew. */
 int neurig_session_advance(neurig_session *session, double now, double *time, double *frame);
+
+/* ---- Training --------------------------------------------------------------------------------------------------- */
+
+/* A network whose weights are learned: what it gives for a batch of signals, and how each weight should change, which is
+ * left to an optimiser. `description` is its file without the weights: NAM's WaveNet (without FiLM, groups, bottleneck,
+ * condition_dsp and a head behind the stacks) or LSTM, the same with "GRU", or the gated WaveNet of WaveNetVA. The weights
+ * are one vector in the file's order, of a GRU in that of RTNeural's file; not in it is what is not learned: a NAM file's
+ * head_scale and initial states. */
+neurig_learner *neurig_learner_new(const char *description, char *error, int size);
+void neurig_learner_free(neurig_learner *learner);
+/* Signals that go in together: the audio, then knobs. */
+int neurig_learner_inputs(const neurig_learner *learner);
+int64_t neurig_learner_weights(const neurig_learner *learner);
+/* Samples that an output depends on; 1 of a recurrent network. */
+int64_t neurig_learner_receptive_field(const neurig_learner *learner);
+/* Floats of a signal's state, of recurrent networks: h and c of each layer, of a GRU h. Otherwise 0. */
+int64_t neurig_learner_state(const neurig_learner *learner);
+
+/* The memory of a forward pass, which backward needs: many floats for each sample. It is used again for the next
+ * pass. */
+neurig_pass *neurig_pass_new(const neurig_learner *learner, char *error, int size);
+void neurig_pass_free(neurig_pass *pass);
+/* `in`: [signals][inputs][samples], `out`: [signals][samples - receptive_field + 1]. `state` ([signals][state], NULL: zeros
+ * before, and not told after) is taken from and given back. Signals are computed in groups of 16. Threads (1 to 256) share
+ * the groups, and of WaveNets also the samples. 0, or negative where it cannot be done. */
+int neurig_pass_forward(neurig_pass *pass, const float *weights, const float *in, int signals, int64_t samples, float *state,
+                        float *out, int threads, char *error, int size);
+/* From the loss's gradient for what forward gave to that for the weights; none goes into the state. Once for each forward
+ * pass. The same number of threads gives the same numbers to the last bit. */
+int neurig_pass_backward(neurig_pass *pass, const float *gradient, float *gradients, int threads, char *error, int size);
 
 /* ---- Measuring ------------------------------------------------------------------------------------------------- */
 

@@ -143,7 +143,8 @@ class Network(nn.Module):
         parts = self.weights.split(sizes)
         return {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
 
-    def _check(self, x: Tensor) -> None:
+    def check(self, x: Tensor) -> None:
+        """:raises ValueError: where it is no input for this network"""
         if x.ndim != 3 or x.shape[1] != self.inputs:
             raise ValueError(f"the input has shape {tuple(x.shape)}, must be (batch, {self.inputs}, samples)")
         if x.shape[2] < self.receptive_field:
@@ -208,7 +209,7 @@ class NamWaveNet(Network):
         """:param x: shape (batch, inputs, samples)
         :returns: shape (batch, samples - receptive_field + 1)
         """
-        self._check(x)
+        self.check(x)
         w = self.tensors()
         wanted = x.shape[2] - self.receptive_field + 1 + self._heads  # of the sums that go to the heads
         hidden, sums = x, None
@@ -284,7 +285,7 @@ class GatedWaveNet(Network):
         """:param x: shape (batch, 1, samples)
         :returns: shape (batch, samples - receptive_field + 1)
         """
-        self._check(x)
+        self.check(x)
         w = self.tensors()
         wanted = x.shape[2] - self.receptive_field + 1
         hidden = functional.conv1d(x, w["input"].T[:, :, None], w["input_bias"])
@@ -340,7 +341,7 @@ class Recurrent(Network):
 
     def step(self, x: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         """The same, and the state after it; for truncated back-propagation through time it is to be detached."""
-        self._check(x)
+        self.check(x)
         return self._run(x.transpose(1, 2), self.state(len(x)) if state is None else state)
 
     def _run(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
