@@ -2,14 +2,15 @@
 #pragma once
 #include <m_pd.h>
 
-#include <chrono>
+#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <functional>
-#include <future>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -123,13 +124,13 @@ std::string find_file(const t_canvas *canvas, const std::string &name, const cha
 // ---- Work in the background -----------------------------------------------------------------------------------------
 
 // Does one job at a time in a thread; of those that come meanwhile only the newest is kept. To be used, and destroyed,
-// in the Pd thread; destroying waits for the job under way.
+// in the Pd thread. Destroying does not wait for the job under way: its thread throws away what nobody fetches.
 template <class Result> class Background {
  public:
   using Job = std::function<Result()>;
 
   void start(Job job) {
-    if (running_.valid())
+    if (running_)
       next_ = std::move(job);
     else
       run(std::move(job));
@@ -138,15 +139,16 @@ template <class Result> class Background {
   // Nothing that was started before will be heard of.
   void forget() {
     next_ = nullptr;
-    unwanted_ = running_.valid();
+    unwanted_ = busy();
   }
 
-  bool busy() const { return running_.valid(); }
+  bool busy() const { return running_ != nullptr; }
 
   // Whether `result` is now that of the newest job.
   bool finished(Result &result) {
-    if (!running_.valid() || running_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return false;
-    Result done = running_.get();
+    if (!running_ || !running_->done.load(std::memory_order_acquire)) return false;
+    Result done = std::move(running_->result);
+    running_ = nullptr;
     if (next_) {
       run(std::exchange(next_, nullptr));
       return false;
@@ -159,10 +161,23 @@ template <class Result> class Background {
  private:
   void run(Job job) {
     unwanted_ = false;
-    running_ = std::async(std::launch::async, std::move(job));
+    running_ = std::make_shared<Running>();
+    const auto work = [job = std::move(job), running = running_] {
+      running->result = job();
+      running->done.store(true, std::memory_order_release);
+    };
+    try {
+      std::thread(work).detach();
+    } catch (const std::system_error &) {  // the system has no thread left: then Pd waits
+      work();
+    }
   }
 
-  std::future<Result> running_;
+  struct Running {
+    Result result;
+    std::atomic<bool> done{false};
+  };
+  std::shared_ptr<Running> running_;
   Job next_;
   bool unwanted_ = false;
 };

@@ -476,7 +476,7 @@ void *create(t_symbol *, int argc, t_atom *argv) {
 void destroy(Mdrnn *x) {
   clock_free(x->player->polling);
   clock_free(x->player->playing);
-  delete x->player;  // waits for a load under way, and for what is still to be written
+  delete x->player;  // waits for what is still to be written
 }
 
 template <class Method> void on(const char *message, Method method, t_atomtype arguments) {

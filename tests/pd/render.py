@@ -151,7 +151,7 @@ def complaints(console: Iterable[str]) -> list[str]:
     return [line for line in console if COMPLAINT.search(line)]
 
 
-def play_script(steps: Iterable[str], folder: Path) -> list[str]:
+def play_script(steps: Iterable[str], folder: Path, pd: str = "pd") -> list[str]:
     """Sends messages to named receivers in real time, a few milliseconds apart, while the signal runs.
 
     :param steps: as [qlist] reads them, for instance ``4 pd-stage obj 10 10 osc~`` for: after 4 ms, an object in the
@@ -163,12 +163,12 @@ def play_script(steps: Iterable[str], folder: Path) -> list[str]:
     patch = Patch(folder)
     patch.sub(Patch(), "stage")
     patch.chain(patch.obj("loadbang"), patch.msg("read script.txt, bang"), patch.obj("qlist"))
-    return patch.run(batch=False)
+    return patch.run(batch=False, pd=pd)
 
 
 def talk(
     object_text: str, messages: Sequence[str], *, outlets: Iterable[int] = (), folder: Path | None = None,
-    batch: bool = True, every: float = 20,
+    batch: bool = True, every: float = 20, pd: str = "pd",
 ) -> list[list[str]]:
     """Sends messages to an object, one after the other, while a signal of ones goes through it.
 
@@ -177,6 +177,7 @@ def talk(
     :param folder: of the patch
     :param batch: as in :func:`run`
     :param every: ms from one message to the next
+    :param pd: Pd's command
     :returns: the console's lines while the patch was opened, then those that followed each message
     """
     patch = Patch(folder)
@@ -193,7 +194,7 @@ def talk(
     wait, end = patch.obj(f"delay {every * (len(messages) + 1)}"), patch.msg("; pd quit")
     patch.chain(started, wait, end)
     steps: list[list[str]] = [[]]
-    for line in patch.run(batch=batch):
+    for line in patch.run(batch=batch, pd=pd):
         if line.startswith("neurig-step: "):
             steps.append([])
         else:
@@ -204,7 +205,7 @@ def talk(
 
 def render(
     object_text: str, x: ArrayLike, rate: int = 48000, *, block: int = 64, messages: Iterable[tuple[float, str]] = (),
-    pd: str = "pd",
+    outlets: int | None = None, multichannel: bool = False, pd: str = "pd",
 ) -> NDArray[np.float32]:
     """Sends a signal through a Pd object.
 
@@ -213,15 +214,18 @@ def render(
     :param rate: Hz
     :param block: size of the object's blocks, a power of two
     :param messages: for the object: milliseconds after the start, and the message as it is typed
+    :param outlets: how many outlets for signals it has (default: as many as inlets)
+    :param multichannel: all signals through one inlet and one outlet, as the channels of one signal; from Pd 0.54 on
     :param pd: Pd's command
-    :returns: float32, in the shape of the signal; larger blocks' delay is taken off
+    :returns: float32, (n,) or (n, outlets); larger blocks' delay is taken off
     :raises AssertionError: where Pd complained of anything
     """
     signal = np.asarray(x, np.float32)
     delay = max(0, block - 64)  # in and out of a subpatch of larger blocks
     frames = len(signal) + delay
     inlets = range(signal[:1].size)
-    ins, outs = ([f"neurig-{way}-{inlet}" for inlet in inlets] for way in ("in", "out"))
+    sounding = range(len(inlets) if outlets is None else outlets)
+    ins, outs = [f"neurig-in-{inlet}" for inlet in inlets], [f"neurig-out-{outlet}" for outlet in sounding]
     with tempfile.TemporaryDirectory() as folder:
         source, result = Path(folder) / "in.wav", Path(folder) / "out.wav"
         soundfile.write(source, signal, rate, subtype="FLOAT")
@@ -230,15 +234,21 @@ def render(
         heard = [inner.obj("inlet~") for _ in inlets]
         told, tested = inner.obj("inlet"), inner.obj(object_text)
         inner.obj(f"block~ {block}")
+        sink = origin = tested
+        if multichannel:
+            sink, origin = inner.obj(f"snake~ in {len(inlets)}"), inner.obj(f"snake~ out {len(inlets)}")
+            inner.chain(sink, tested, origin)
         for inlet in inlets:
-            inner.connect(heard[inlet], tested, 0, inlet)
-            inner.connect(tested, inner.obj("outlet~"), inlet)
+            inner.connect(heard[inlet], sink, 0, inlet)
+        for outlet in sounding:
+            inner.connect(origin, inner.obj("outlet~"), outlet)
         inner.connect(told, tested)
 
         patch = Patch()
-        for before, after in zip(ins, outs):
-            patch.obj(f"table {before}")
-            patch.obj(f"table {after} {frames}")
+        for name in ins:
+            patch.obj(f"table {name}")
+        for name in outs:
+            patch.obj(f"table {name} {frames}")
         begin = patch.obj("loadbang")
         order = patch.obj("t b b b")
         play, outer = [patch.obj(f"tabplay~ {name}") for name in ins], patch.sub(inner)
@@ -255,7 +265,8 @@ def render(
             patch.connect(order, first)
         for inlet in inlets:
             patch.connect(play[inlet], outer, 0, inlet)
-            patch.connect(outer, record[inlet], inlet)
+        for outlet in sounding:
+            patch.connect(outer, record[outlet], outlet)
         patch.chain(read, file)
         for ms, text in messages:
             patch.at(order, ms, text, outer, inlet=len(inlets))
@@ -268,4 +279,4 @@ def render(
         assert not wrong, "\n".join(wrong)
         y, written_rate = soundfile.read(result, dtype="float32")
     assert written_rate == rate and len(y) == frames
-    return y[delay:].reshape(signal.shape)
+    return y[delay:] if y.ndim == signal.ndim else y[delay:].reshape(len(signal), -1)

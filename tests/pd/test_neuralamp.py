@@ -79,6 +79,164 @@ def test_the_information_comes_from_the_last_outlet(amp_file: AmpFile) -> None:
     assert told[1][0] == f"out 4: loaded {path}" and any("channels 4," in line for line in told[2])
 
 
+# ---- Every Pd -------------------------------------------------------------------------------------------------------
+
+
+def test_in_every_pd_as_in_python(noise: NDArray[np.float32], pd: str) -> None:
+    """Also two inlets, and numbers and spaces in names."""
+    model, x = share("models", "crunch.nam"), noise[:4000].reshape(-1, 2)
+    for rate in (44100, 48000):
+        heard = render(f"neuralamp~ -ch 2 {model}", x, rate, pd=pd)
+        for inlet in range(2):
+            np.testing.assert_allclose(heard[:, inlet], offline(model, x[:, inlet], rate), rtol=0, atol=1e-6)
+
+
+def test_a_signal_of_several_channels(noise: NDArray[np.float32], pd: str) -> None:
+    """From Pd 0.54 on; the channels of each inlet go to the same outlet, and another number of them at any time."""
+    if pd == "pd":
+        return
+    model, x = share("models", "crunch.nam"), noise[:9000].reshape(-1, 3)
+    heard = render(f"neuralamp~ {model}", x, multichannel=True, block=256, pd=pd)
+    threaded = render(f"neuralamp~ -threaded 1 {model}", x, multichannel=True, messages=[(0, "async 0")], pd=pd)
+    for channel in range(3):
+        np.testing.assert_allclose(heard[:, channel], offline(model, x[:, channel], 48000, 192), rtol=0, atol=1e-6)
+        expected = offline(model, x[:, channel], 48000)[:-64]
+        np.testing.assert_allclose(threaded[64:, channel], expected, rtol=0, atol=1e-6)
+
+
+# ---- Knobs ----------------------------------------------------------------------------------------------------------
+
+
+def steered(model: Path, x: NDArray[np.float32], knobs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What Python makes of the signal with these knobs, shape (n, knobs), of which every 64th is looked at."""
+    instance, made = neurig.load(model).instance(48000), []
+    for start in range(0, len(x), 64):
+        for knob, value in enumerate(knobs[start]):
+            instance.set(knob, value)
+        made.append(instance.process(x[start : start + 64]))
+    return np.concatenate(made)
+
+
+def test_knobs_have_inlets_for_signals(adder_file: AmpFile, pd: str) -> None:
+    """A knob is looked at every 64 samples, and stays between 0 and 1."""
+    model, x = adder_file(), np.random.default_rng(2).uniform(-0.5, 1.5, (6400, 3)).astype(np.float32)
+    for block in (64, 512):
+        before = np.concatenate([np.zeros((block - 64, 3), np.float32), x])  # larger blocks come from silence
+        expected = steered(model, before[:, 0], np.clip(before[:, 1:], 0, 1))[block - 64 :]
+        assert np.ptp(expected - x[:, 0]) > 0.5
+        y = render(f"neuralamp~ {model}", x, outlets=1, block=block, pd=pd)
+        np.testing.assert_allclose(y[:, 0], expected, rtol=0, atol=1e-6)
+
+
+def test_knob_inlets_with_several_channels_and_a_thread(adder_file: AmpFile, pd: str) -> None:
+    model, x = adder_file(), np.random.default_rng(2).uniform(0, 1, (6400, 4)).astype(np.float32)
+    expected = np.stack([steered(model, x[:, inlet], x[:, 2:]) for inlet in range(2)], axis=1)
+    y = render(f"neuralamp~ -ch 2 {model}", x, outlets=2, pd=pd)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-6)
+    y = render(f"neuralamp~ -ch 2 -threaded 5 {model}", x, outlets=2, messages=[(0, "async 0")], pd=pd)
+    np.testing.assert_allclose(y[320:], expected[:-320], rtol=0, atol=1e-6)
+    assert not y[:320].any()
+
+
+def test_a_knob_is_where_it_was_last_turned_to(adder_file: AmpFile, pd: str) -> None:
+    """By a number into its inlet, a message, or what an inlet stands at when another model comes."""
+    first, second = adder_file(), adder_file("third.json", 3)
+    told = knob_talk(f"neuralamp~ {first}", [
+        (1, "0.25"), (0, "bang"), (0, "param knob1 0.75"), (0, "bang"), (1, "0.125"), (0, "bang"), (2, "7"), (0, "bang"),
+        (0, "async 0"), (0, f"load {second}"), (0, f"load {first}"),
+    ], pd)  # fmt: skip
+    assert told == ["knob1 0.25 knob2 0.5", "knob1 0.75 knob2 0.5", "knob1 0.125 knob2 0.5", "knob1 0.125 knob2 1",
+                    "knob1 0.125 knob2 1 knob3 0.5", "knob1 0.125 knob2 1"]  # fmt: skip
+
+
+@pytest.mark.parametrize(("flags", "inlets"), [("", 2), ("-knobs 1", 1), ("-knobs 0", 0), ("-knobs 4", 4)])
+def test_as_many_knob_inlets_as_asked_for(adder_file: AmpFile, flags: str, inlets: int) -> None:
+    """Also where the model has fewer, or there is none yet."""
+    for file in (adder_file(), "" if flags else None):
+        if file is not None:
+            counted = inlets if file else max(0, int((flags or "-knobs 0").split()[1]))
+            knob_talk(f"neuralamp~ {flags} {file}", [(counted, "0.5")], "pd")
+            with pytest.raises(AssertionError, match="connection failed"):
+                knob_talk(f"neuralamp~ {flags} {file}", [(counted + 1, "0.5")], "pd")
+
+
+def knob_talk(text: str, messages: list[tuple[int, str]], pd: str) -> list[str]:
+    """Sends messages to inlets, and gives the params that were told."""
+    patch = Patch()
+    begin, amp, out = patch.obj("loadbang"), patch.obj(text), patch.obj("print out")
+    patch.connect(patch.obj("osc~ 100"), amp)
+    patch.connect(amp, out, 1)
+    patch.at(begin, 0, "; pd dsp 1", amp)
+    for number, (inlet, message) in enumerate(messages, 1):
+        patch.at(begin, 10 * number, message, amp, inlet)
+    patch.at(begin, 10 * len(messages) + 10, "; pd quit", amp)
+    console = patch.run(pd=pd)
+    assert not complaints(console), "\n".join(complaints(console))
+    return [line.removeprefix("out: params ") for line in console if line.startswith("out: params")]
+
+
+# ---- On a thread of its own -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("flags", "block", "rate"), [
+    ("-threaded 1", 64, 48000), ("-threaded 3", 1, 48000), ("-threaded 2", 1024, 44100), ("-threaded 0", 64, 48000),
+])  # fmt: skip
+def test_threaded_it_sounds_the_same_some_blocks_later(
+    noise: NDArray[np.float32], flags: str, block: int, rate: int, pd: str
+) -> None:
+    model, x = share("models", "crunch.nam"), noise[:6000]
+    delay = int(flags.split()[1]) * block
+    heard = render(f"neuralamp~ {flags} {model}", x, rate, block=block, messages=[(0, "async 0")], pd=pd)
+    expected = offline(model, x, rate, silence=max(0, block - 64))
+    np.testing.assert_allclose(heard[delay:], expected[: len(x) - delay], rtol=0, atol=1e-6)
+
+
+def test_threaded_crossfades_are_as_smooth(amp_file: AmpFile) -> None:
+    first, second = amp_file(), amp_file("double.nam", 2)
+    messages = [(0, "async 0"), (50, f"load {second}"), (100, f"load {first}"), (101, f"load {second}"), (200, "unload")]
+    y = render(f"neuralamp~ -threaded 8 -xfade 10 {first}", np.ones(14400, np.float32), messages=messages)
+    assert y[600] == 0.5 and y[4700] == 2 and y[9500] == 2 and y[-1] == 0
+    assert np.abs(np.diff(y[600:])).max() < 0.01
+
+
+def test_threaded_information(amp_file: AmpFile) -> None:
+    """Latency is that of conversion and thread together."""
+    told = talk(f"neuralamp~ -threaded 7 {amp_file()}", ["async 0", "bang", "print"], outlets=[1])[2:]
+    latency = neurig.load(amp_file()).instance(44100).latency
+    assert f"out 1: latency {latency + 448}" in told[0]
+    assert [line.split()[2] for line in told[0][-2:]] == ["cpu", "late"]
+    assert "  on a thread of its own, 448 samples later (7 blocks of 64)" in told[1]
+
+
+def test_threaded_it_takes_what_comes(amp_file: AmpFile, pd: str) -> None:
+    """In real time: the signal stops and goes, and blocks and rate change while it plays."""
+    inner, patch = Patch(), Patch()
+    told, amp, block = inner.obj("inlet"), inner.obj(f"neuralamp~ -threaded 4 {amp_file()}"), inner.obj("block~ 64 1 1")
+    inner.chain(inner.obj("osc~ 100"), amp)
+    inner.connect(told, amp)
+    inner.connect(amp, inner.obj("print out"), 1)
+    inner.chain(inner.obj("r neurig-block"), block)
+    begin, sub = patch.obj("loadbang"), patch.sub(inner)
+    steps = ["; pd dsp 1", "bang", "; neurig-block set 256 1 1", "bang", "; pd dsp 0", "; pd dsp 1", "bang",
+             "; neurig-block set 16 1 2", "bang", "; pd dsp 0", "bang", "; pd quit"]  # fmt: skip
+    for number, text in enumerate(steps):
+        patch.at(begin, 30 * number, text, sub)
+    console = patch.run("-r", "48000", batch=False, pd=pd)
+    assert not complaints(console)
+    latencies = [int(line.split()[-1]) for line in console if line.startswith("out: latency")]
+    upsampled = neurig.load(amp_file()).instance(96000).latency
+    assert latencies == [256, 1024, 1024, *[latencies[3]] * 2] and latencies[3] >= upsampled + 4 * 16
+
+
+def test_the_time_that_it_takes_is_told(data: Path) -> None:
+    """In percent of the time that passes; of a thread of its own, too. Silence is 0."""
+    for flags in ("", "-threaded 16"):
+        text = f"neuralamp~ {flags} {data}/amps/BossWN-standard.nam"
+        told = talk(text, ["bang", "; pd dsp 0", "bang"], outlets=[1], batch=False, every=1200)
+        cpu = [float(line.split()[-1]) for step in told for line in step if line.startswith("out 1: cpu")]
+        assert 0.1 < cpu[0] < 100 and cpu[1] == 0
+
+
 def test_quality_of_rate_conversion_is_that_of_the_flag(noise: NDArray[np.float32], amp_file: AmpFile) -> None:
     model = amp_file()
     for quality in (0, 2):
@@ -181,7 +339,8 @@ def test_paths_of_declare_and_patches_opened_by_relative_names(
 def test_information_comes_in_its_order(amp_file: AmpFile) -> None:
     path = amp_file("told.nam", loudness=-18.5)
     expected = [f"out 1: loaded {path}", "out 1: arch Linear", "out 1: samplerate 48000 44100",
-                f"out 1: latency {neurig.load(path).instance(44100).latency}", "out 1: loudness -18.5", "out 1: params"]
+                f"out 1: latency {neurig.load(path).instance(44100).latency}", "out 1: loudness -18.5", "out 1: params",
+                "out 1: cpu 0"]
     told = talk("neuralamp~", ["bang", "async 0", f"load {path}", "bang", "unload"], outlets=[1])
     assert told == [[], ["out 1: unloaded"], [], expected, expected, ["out 1: unloaded"]]
 
@@ -234,7 +393,8 @@ def test_values_out_of_range_are_clipped(message: str, kept: str) -> None:
 
 
 @pytest.mark.parametrize("message", [
-    "gain", "gain loud", "out", "out loud", "bypass", "bypass on", "xfade", "xfade long", "normalize", "calibrate", "slim", "slim big", "async", "async yes", "load",
+    "gain", "gain loud", "out", "out loud", "bypass", "bypass on", "xfade", "xfade long", "normalize", "calibrate",
+    "slim", "slim big", "async", "async yes", "load",
     "param", "param 0", "param tone", "param tone high", "param 0 0.5", "param tone 0.5", "drive 11", "symbol crunch",
     "unload",
 ])  # fmt: skip
@@ -248,12 +408,15 @@ def test_wrong_messages_get_one_clear_error(amp_file: AmpFile, message: str) -> 
     assert told[2][0] == f"out 1: loaded {path}"
 
 
-@pytest.mark.parametrize("text", ["-q 3", "-q", "-q good", "-ch 0", "-ch 65", "-ch 1.5", "-xfade", "-xfade long", "-loud 11"])
+@pytest.mark.parametrize("text", [
+    "-q 3", "-q", "-q good", "-ch 0", "-ch 65", "-ch 1.5", "-xfade", "-xfade long", "-loud 11", "-knobs -1", "-knobs 65",
+    "-knobs all", "-threaded -1", "-threaded 0.5", "-threaded 2e7", "-threaded",
+])  # fmt: skip
 def test_wrong_flags_get_one_clear_error(amp_file: AmpFile, text: str) -> None:
     path = amp_file()
     told = talk(f"neuralamp~ {text} -xfade 7 {path}", ["bang"], outlets=[1])
     assert len(complaints(told[0])) <= 2 and told[0][0].startswith("error: neuralamp~: bad flag: ")
-    if text.split()[-1] not in ("good", "long"):  # a word there begins the name of the file
+    if text.split()[-1] not in ("good", "long", "all"):  # a word there begins the name of the file
         assert told[1][0] == f"out 1: loaded {path}"
 
 
