@@ -58,6 +58,7 @@ void Amp::start_next() {
   set_level(current_, true);
   next_ = nullptr;
   waiting_ = false;
+  listen_ = current_.instance ? current_.instance->delay() : 0;
   fade_length_ = fade_ = std::max(1, int(params_[NEURIG_AMP_XFADE] * 0.001 * rate_));
   onset_ = fade_length_ / 16;
   const float gain = current_.in.now;
@@ -148,10 +149,11 @@ void Amp::chunk(const float *const *in, float *const *out, int n) {
   run(current_, driven, wet, n);
   if (fade_) {
     run(old_, driven, leaving, n);
-    for (int i = 0; i < n && fade_; i++, fade_--) {
+    for (int i = 0; i < n && fade_; i++) {
       // A raised cosine: both models hear the same input, so their outputs are alike and amplitudes must add up to one.
       const float t = std::min(1.f, float(fade_) / float(fade_length_ - onset_)), share = t * t * (3 - 2 * t);
       for (int at = i; at < size; at += n) wet[at] += share * (leaving[at] - wet[at]);
+      listen_ ? listen_-- : fade_--;
     }
     if (!fade_) {
       done_ = old_.instance;

@@ -52,6 +52,7 @@ class Amp {
   Voice current_, old_;
   Instance *done_ = nullptr, *next_ = nullptr;
   bool waiting_ = false;  // `next_` (perhaps NULL) comes in when the crossfade under way has ended
+  int listen_ = 0;                  // samples left until a deferred instance is heard, and the crossfade begins
   int fade_ = 0, fade_length_ = 1;  // samples left, of how many
   // Samples of the fade in which the new instance's input comes in, unheard: a signal that seems to begin in the middle
   // of a note would come back as a click from all that remembers its beginning.
