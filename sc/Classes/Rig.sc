@@ -70,10 +70,11 @@ Rig {
 			onError.value(\failed, text)
 		};
 		if(this.isLocal.not) { Error("Rig: % is another machine: start the server there".format(addr.ip)).throw };
-		if(held.notNil or: { process.notNil }) { ^"Rig: the server at port % runs already".format(addr.port).warn };
+		if(held.notNil) { "Rig: the server at port % is starting".format(addr.port).postln; ^this };
 		held = List.new;
 		{
 			var command = Rig.command, ended;
+			while { process.notNil and: { isConnected.not } } { 0.05.wait };  // one that was told to end
 			addr.sendMsg('/rig/ping');
 			0.2.wait;
 			case
@@ -82,24 +83,25 @@ Rig {
 				fail.value("the command neurig was not found, neither in PATH nor beside %. Say where it is: "
 					"Rig.program = \"/path/to/neurig\", or the file run of neurig's folder".format(Rig.filenameSymbol))
 			}
-			{ File.exists(command).not } { fail.value("Rig.program is %, but there is no such file".format(command)) }
+			{ File.exists(command).not } { fail.value("there is no file %: see Rig.program".format(command)) }
 			{
 				process = ([command, "serve"] ++ (config !? { [this.prPath(config)] })
 					++ ["--port", addr.port.asString] ++ options.asArray.collect(_.asString))
 					.unixCmd({ |code|
 						ended = code;
 						process = nil;
-						if(held.isNil and: { isConnected }) { this.prDisconnect("the server has ended") }
+						if(isConnected) { this.prDisconnect("the server has ended") }
 					});
 				while { isConnected.not and: { ended.isNil } } { addr.sendMsg('/rig/ping'); 0.1.wait };
 				if(isConnected.not) { fail.value("the server did not start: neurig serve ended with %".format(ended)) }
 			};
 			if(isConnected) {
-				held.do(_.value);
+				var requests = held;
 				held = nil;
+				requests.do(_.value);
 				this.ping({ action.value(this) }, onError)
 			}
-		}.fork(AppClock);
+		}.fork(AppClock)
 	}
 
 	// at the end of this sclang: the server that it has booted ends, too
@@ -399,7 +401,7 @@ Rig {
 	prReceive { |message|
 		var address = message[0], values = message.drop(1), request;
 		lastHeard = Main.elapsedTime;
-		if(isConnected.not and: { lastHeard > (quitTime + 1) }) { this.prConnect };  // after quit some may be on their way
+		if(isConnected.not and: { lastHeard > (quitTime + 0.5) }) { this.prConnect };  // after quit some may be on their way
 		case
 		{ address == '/rig/done' } {
 			request = this.prTake(values[0]) ?? { ^this };

@@ -67,8 +67,8 @@ def test_quark(
         tests = re.findall(r"^\t(test_\w+)", file.read_text(), re.M)
         assert tests and {f"{file.stem}.{test}" for test in tests} <= passed
     if "help" in sections:
-        classes = [file.stem for file in (ROOT / "sc" / "Classes").glob("*.sc")]
-        assert {f"help of {name}" for name in classes} <= passed
+        pages = [f"Classes/{file.stem}" for file in (ROOT / "sc" / "Classes").glob("*.sc")]
+        assert {f"help of {page}" for page in [*pages, "Guides/neurig"]} <= passed
         assert "WARNING" not in sections["help"] and "ERROR" not in sections["help"], sections["help"]
     assert {"amp.scd plays", "rig.scd is answered"} <= passed
     assert "ERROR" not in sections["examples"], sections["examples"]
