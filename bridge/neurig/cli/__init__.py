@@ -41,7 +41,8 @@ def main() -> None:
     """Instruments out of neural amps and gesture predictors."""
 
 
-for command in (amps.render, amps.bench, evaluation.predict, evaluation.evaluate, files.info, files.convert, files.export,
+for command in (amps.render, amps.bench, evaluation.predict, evaluation.evaluate, evaluation.compare,
+                files.info, files.convert, files.export,
                 predictors.init, predictors.run, predictors.step, ports.ports, training.dataset, training.train,
                 training.test_mdrnn, capture.capture, rig.serve, rig.demo, install.install, install.package):
     main.add_command(command)

@@ -5,6 +5,7 @@
 :mod:`~neurig.evaluation.spectra`       Fourier transforms of long signals
 :mod:`~neurig.evaluation.pictures`      the comparison, drawn
 :mod:`~neurig.evaluation.report`        figures, pictures and sound as one HTML or PDF file
+:mod:`~neurig.evaluation.cost`          several models: error against cost
 ======================================= =================================================
 """
 
