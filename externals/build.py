@@ -139,6 +139,15 @@ def core() -> list[Path]:
     return compile_objects(sorted((HERE / "core").glob("*.cpp")), "core")
 
 
+def core_archive() -> Path:
+    """The core as a library, of which only those parts become part of an object that it calls."""
+    objects, archive = core(), OBJECTS / "core.a"
+    if not is_newer(archive, objects):
+        archive.unlink(missing_ok=True)
+        subprocess.run(["ar", "rcs", str(archive), *map(str, objects)], check=True)
+    return archive
+
+
 def link(target: Path, objects: list[Path]) -> None:
     """Makes a shared library that a host loads; replaced at once, so that a running host keeps the old one."""
     if is_newer(target, objects):
@@ -177,11 +186,11 @@ def build_pd(folder: Path = ROOT / "pd") -> None:
     if include is None:
         print("left out: Pure Data objects (no m_pd.h; Debian's package puredata-dev has it)")
         return
-    compiled = core()
+    archive = core_archive()
     for source in sorted((HERE / "pd").glob("*.cpp")):
         for bits, ending in ((32, ".pd_linux"), (64, f".linux-{pd_processor()}-64.so")):
             objects = compile_objects([source], f"pd{bits}", [include], ["-DPD", f"-DPD_FLOATSIZE={bits}"])
-            link(folder / (source.stem + ending), [*objects, *compiled])
+            link(folder / (source.stem + ending), [*objects, archive])
 
 
 def build_sc(folder: Path = ROOT / "sc" / "plugins") -> None:
@@ -191,12 +200,12 @@ def build_sc(folder: Path = ROOT / "sc" / "plugins") -> None:
         print("left out: SuperCollider UGens (no SC_PlugIn.h; Debian's package supercollider-dev has it)")
         return
     paths = [f"{include}/{part}" for part in ("plugin_interface", "common", "server")]
-    compiled = core()
+    archive = core_archive()
     for source in sorted((HERE / "sc").glob("*.cpp")):
         # SCUnit's constructor reads what the server has put there before it runs.
         for suffix, macros in (("", []), ("_supernova", ["-DSUPERNOVA"])):
             objects = compile_objects([source], "sc" + suffix, paths, ["-fno-lifetime-dse", *macros])
-            link(folder / f"{source.stem}{suffix}.so", [*objects, *compiled])
+            link(folder / f"{source.stem}{suffix}.so", [*objects, archive])
 
 
 def build() -> None:

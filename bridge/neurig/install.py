@@ -152,10 +152,11 @@ def _require_compiled(host: str) -> None:
 
 
 def _architecture() -> str:
-    """This machine as deken names it: system, processor, and the bits of Pd's numbers."""
+    """This machine as deken names it: system, processor, and the bits of Pd's numbers, once for each that there is."""
     names = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "armv7", "i686": "i386"}
-    machine = platform.machine()
-    return f"{platform.system()}-{names.get(machine, machine)}-32"
+    processor = names.get(platform.machine(), platform.machine())
+    bits = [32, 64] if any(share("pd").glob(f"*-{processor}-64.so")) else [32]
+    return ")(".join(f"{platform.system()}-{processor}-{number}" for number in bits)
 
 
 def _descriptions(contents: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:

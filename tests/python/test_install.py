@@ -57,8 +57,8 @@ def everything_in(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("options", [[], ["--link"]])
 def test_pd_finds_the_objects(home: Path, tmp_path: Path, command: Command, options: list[str]) -> None:
-    by_folder = patch(tmp_path / "1.pd", "neurig/neuralamp~", "neurig/mdrnn", "neurig/rig")
-    declared = patch(tmp_path / "2.pd", "neuralamp~", "mdrnn", "rig", "declare -path neurig")
+    by_folder = patch(tmp_path / "1.pd", "neurig/neuralamp~", "neurig/mdrnn", "neurig/neurig.rig")
+    declared = patch(tmp_path / "2.pd", "neuralamp~", "mdrnn", "neurig.rig", "declare -path neurig")
     assert complaints(open_in_pd(by_folder)) and complaints(open_in_pd(declared)), "they are not there yet"
     said = command("install", "pd", *options).stdout
     assert f"{home}/.local/lib/pd/extra/neurig: installed\n" in said and "[declare -path neurig]" in said
@@ -177,9 +177,9 @@ def test_what_is_not_ours_stays(tmp_path: Path, command: Command, options: list[
     installed = tmp_path / "changed" / "neurig"
     (installed / "models" / "my amp.nam").write_text("mine")
     refused(tmp_path / "changed", ": models/my amp.nam. Move")
-    (installed / "rig.pd").write_text("changed")
+    (installed / "neurig.rig.pd").write_text("changed")
     (installed / "my models").symlink_to(elsewhere)
-    refused(tmp_path / "changed", ": models/my amp.nam, my models, rig.pd. Move")
+    refused(tmp_path / "changed", ": models/my amp.nam, my models, neurig.rig.pd. Move")
     assert (elsewhere / "mine.pd").read_text() == "mine"
 
 
@@ -198,7 +198,7 @@ def test_package(home: Path, tmp_path: Path, command: Command) -> None:
     folder = tmp_path / "packages"
     folder.mkdir()
     archive, checksum, objects = (Path(line) for line in command("package", "--to", folder).stdout.splitlines())
-    assert re.fullmatch(rf"neurig\[v{re.escape(neurig.__version__)}\]\(Linux-\w+-32\)\.dek", archive.name)
+    assert re.fullmatch(rf"neurig\[v{re.escape(neurig.__version__)}\]\(Linux-(\w+)-32\)\(Linux-\1-64\)\.dek", archive.name)
     assert (checksum.name, objects.name) == (f"{archive.name}.sha256", f"{archive.name}.txt")
     assert checksum.read_text() == hashlib.sha256(archive.read_bytes()).hexdigest()
     listed = dict(line.split("\t") for line in objects.read_text().splitlines())
@@ -230,7 +230,7 @@ def test_package_of_sources(tmp_path: Path, command: Command) -> None:
     root = share("LICENSE").parent
     with zipfile.ZipFile(archive) as packed:
         names = {name.removeprefix("neurig/") for name in packed.namelist()}
-        assert {"LICENSE", "externals/build.py", "externals/core/neurig.h", "pd/rig.pd", "setup.py"} <= names
+        assert {"LICENSE", "externals/build.py", "externals/core/neurig.h", "pd/neurig.rig.pd", "setup.py"} <= names
         assert not any(name.endswith((".so", ".pd_linux", ".pyc")) for name in names)
         assert packed.read("neurig/externals/build.py") == (root / "externals" / "build.py").read_bytes()
         assert packed.getinfo("neurig/run").external_attr >> 16 & 0o111
