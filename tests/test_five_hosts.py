@@ -1,7 +1,7 @@
-"""One model, one signal, five hosts: Python offline, pyo, Pure Data, scsynth and supernova give the same samples; and
-Python, the rig, Pure Data, scsynth and supernova play the same performance."""
+"""One file, one signal: Python, ``neurig render``, the rig, Pure Data, scsynth and supernova give the same samples, for
+amps of every family; and Python, the rig, Pure Data, scsynth and supernova play the same performance."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,65 +9,70 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+import hosts
 import neurig
 import pd.render
 import rig.client
 import rig.render
 import sc.render
+from core import seeds
 from neurig.files import share
 from neurig.session import MODES, Session
 
-Signal = NDArray[np.float32]
-RATE = 48000
+RATE = hosts.RATE
 SILENCE = np.zeros(4096, np.float32)
 
-HOSTS: dict[str, Callable[[Path, Signal], Signal]] = {
-    "pyo": lambda path, x: rig.render.render(path, x, rate=RATE),
-    "Pure Data": lambda path, x: pd.render.render(f"neuralamp~ {path}", x, rate=RATE),
-    "scsynth": lambda path, x: sc.render.render(path, x, rate=RATE, server="scsynth"),
-    "supernova": lambda path, x: sc.render.render(path, x, rate=RATE, server="supernova"),
+HOSTS: dict[str, Callable[[Sequence[Path], hosts.Signal], hosts.Signal]] = {
+    "neurig render": hosts.command,
+    "rig": hosts.by_rig,
+    "Pure Data": hosts.by_pd,
+    "scsynth": lambda paths, x: hosts.by_supercollider(paths, x, "scsynth"),
+    "supernova": lambda paths, x: hosts.by_supercollider(paths, x, "supernova"),
 }
 
-# One or two of every family; those that are bundled, or made here, are always tested.
-BUNDLED = ["crunch.nam", "open-back.wav"]
-STEREO = "stereo.flac"
-OTHERS = ["BossWN-standard.nam", "BossWN-nano.nam", "BossWN-a2.nam", "BossLSTM-1x16.nam", "linear_10.nam", "wavenet_condition_dsp.nam",
-          "slimmable_wavenet.nam", "GRU16c_RTNeural.json", "MESA_MK3_CRUNCH_LIGHTEST_MELODISAMPO.aidax", "Muff-Pi.json", "TS9.json",
-          "WaveNet2-muff.json"]  # fmt: skip
 
-
-def signal() -> Signal:
+def signal() -> hosts.Signal:
     """Plucked notes and noise, between silences."""
     rng = np.random.default_rng(4)
-    t = np.arange(RATE // 2) / RATE
+    t = np.arange(RATE // 4) / RATE
     notes = sum(np.sin(2 * np.pi * f * t) * np.exp(-6 * t) for f in (82.4, 123.5, 329.6)) / 6
     x = np.concatenate([SILENCE, notes + rng.normal(0, 0.01, len(t)), SILENCE])
     return x.astype(np.float32)
 
 
-@pytest.fixture(params=[*BUNDLED, STEREO, *OTHERS])
-def model_path(request: pytest.FixtureRequest) -> Path:
-    if request.param in BUNDLED:
-        return share("models", request.param)
-    if request.param == STEREO:  # an impulse response of another rate, too loud and with silence at its end
-        path = request.getfixturevalue("tmp_path") / STEREO
-        decay = np.exp(-np.arange(2000) / 150)[:, np.newaxis] * np.random.default_rng(1).uniform(-1, 1, (2000, 2))
-        soundfile.write(path, np.pad(decay * np.hanning(4000)[:2000, np.newaxis], ((0, 9000), (0, 0))), 44100, "PCM_24")
-        return path
-    return request.getfixturevalue("data") / "amps" / request.param
+@pytest.fixture(scope="module")
+def families(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The bundled ones, one that is made for each family, and an impulse response of another rate, too loud and with
+    silence at its end."""
+    folder = tmp_path_factory.mktemp("families")
+    for name, text in seeds.seeds().items():
+        if name != "mdrnn":
+            (folder / f"{name}.json").write_text(text)
+    decay = np.exp(-np.arange(2000) / 150)[:, np.newaxis] * np.random.default_rng(1).uniform(-1, 1, (2000, 2))
+    decay *= np.hanning(4000)[:2000, np.newaxis]
+    soundfile.write(folder / "stereo.flac", np.pad(decay, ((0, 9000), (0, 0))), 44100, "PCM_24")
+    return [share("models", "crunch.nam"), share("models", "open-back.wav"), *sorted(folder.iterdir())]
 
 
+@pytest.fixture(scope="module")
+def field(data: Path) -> list[Path]:
+    """All amps of the reference data."""
+    return sorted(path for path in (data / "amps").iterdir() if path.suffix != ".npy")
+
+
+@pytest.mark.parametrize("files", ["families", "field"])
 @pytest.mark.parametrize("host", HOSTS)
-def test_same_samples(host: str, model_path: Path) -> None:
-    x = signal()
-    instance = neurig.load(model_path).instance(RATE)
-    if host == "pyo":  # it has been playing silence for a while, and what is recurrent remembers even that
-        instance.process(np.zeros(round(rig.render.WARM_UP * RATE), np.float32))
-    wanted = instance.process(x)
-    got = HOSTS[host](model_path, x)[: len(x)]
-    assert len(got) == len(x)
-    assert np.abs(wanted).max() > 1e-3
-    assert np.abs(got - wanted)[len(SILENCE) // 2 :].max() <= 1e-6
+def test_same_samples(host: str, files: str, request: pytest.FixtureRequest) -> None:
+    paths, x = request.getfixturevalue(files), signal()
+    # The rig has been playing silence for a while, and what is recurrent remembers even that.
+    before = np.zeros(round(rig.render.WARM_UP * RATE) if host == "rig" else 0, np.float32)
+    wanted = hosts.python(paths, np.concatenate([before, x]))[len(before) :]
+    got = HOSTS[host](paths, x)
+    assert got.shape == wanted.shape
+    size = np.abs(wanted).max(0)
+    assert (size > 1e-3).all()
+    off = np.abs(got - wanted)[len(SILENCE) // 2 :].max(0) / np.maximum(1, size)
+    assert not {path.name: error for path, error in zip(paths, off, strict=True) if not error <= 1e-6}
 
 
 Frames = NDArray[np.float64]  # rows of x1 …

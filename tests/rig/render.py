@@ -27,6 +27,7 @@ def play(
     rate: int = 48000,
     block: int = 64,
     check: str = "",
+    channels: int = 2,
 ) -> NDArray[np.float32]:
     """Sends a signal through a rig.
 
@@ -36,13 +37,14 @@ def play(
     :param events: each is a sample, rounded up to a block, a method of the graph, and its arguments: ``(4800, "set",
         "amp", "gain", 6.0, 0.1)``. Names of nodes stand for their numbers.
     :param check: a Python expression of ``graph`` that is asked for at the end and has to be true
-    :returns: float32, shape (n, 2): the output channels
+    :param channels: of the output
+    :returns: float32, shape (n, channels)
     """
     with tempfile.TemporaryDirectory() as folder:
         source, result, job = (Path(folder) / name for name in ("x.npy", "y.npy", "job.json"))
         np.save(source, np.asarray(x, np.float64))
         job.write_text(
-            json.dumps([nodes, list(connections), list(events), rate, block, check, str(source), str(result)])
+            json.dumps([nodes, list(connections), list(events), rate, block, check, channels, str(source), str(result)])
         )
         process = subprocess.run([sys.executable, __file__, str(job)], capture_output=True, text=True, timeout=120)
         assert process.returncode == 0 and not process.stderr, process.stdout + process.stderr
@@ -72,14 +74,14 @@ def _main(job: str) -> None:
     from neurig.rig import graph as graph_module
     from neurig.rig.nodes import TYPES
 
-    nodes, connections, events, rate, block, check, source, result = json.loads(Path(job).read_text())
-    server = pyo64.Server(sr=rate, nchnls=2, ichnls=2, buffersize=block, duplex=1, audio="manual")
+    nodes, connections, events, rate, block, check, channels, source, result = json.loads(Path(job).read_text())
+    server = pyo64.Server(sr=rate, nchnls=channels, ichnls=2, buffersize=block, duplex=1, audio="manual")
     server.setVerbosity(1)
     server.boot()
-    graph = graph_module.Graph(server, rate, block, 2, 2, exit_status=9)
+    graph = graph_module.Graph(server, rate, block, 2, channels, exit_status=9)
     server.start()
     heard = np.ctypeslib.as_array((ctypes.c_double * (2 * block)).from_address(int(server.getInputAddr(), 16)))
-    played = np.ctypeslib.as_array((ctypes.c_float * (2 * block)).from_address(int(server.getOutputAddr(), 16)))
+    played = np.ctypeslib.as_array((ctypes.c_float * (channels * block)).from_address(int(server.getOutputAddr(), 16)))
 
     computed = 0
     graph_module.time.monotonic = lambda: computed / rate  # type: ignore[assignment]  # frees nodes in the signal's time
@@ -131,7 +133,7 @@ def _main(job: str) -> None:
     warm_up = -(-round(WARM_UP * rate) // block) * block
     length = -(-len(x) // block) * block
     signal = np.concatenate([np.zeros(warm_up), x, np.zeros(length - len(x))])
-    y = np.zeros((len(signal), 2), np.float32)
+    y = np.zeros((len(signal), channels), np.float32)
     waiting = sorted(events, key=lambda event: event[0])
     for start in range(0, len(signal), block):
         while waiting and waiting[0][0] <= start - warm_up:
@@ -141,7 +143,7 @@ def _main(job: str) -> None:
         heard[0::2] = signal[start : start + block]
         heard[1::2] = -signal[start : start + block]
         server.process()
-        y[start : start + block] = played.reshape(block, 2)
+        y[start : start + block] = played.reshape(block, channels)
         computed += block
     if check and not eval(check, {"graph": graph, "numbers": numbers, "server": server}):
         sys.exit(f"{check} does not hold: {len(graph.nodes)} nodes, {len(server.getStreams())} streams")
