@@ -24,6 +24,7 @@ from neurig.files import atomic
 from neurig.training import TrainingError, kernel, networks
 from neurig.training.amp_data import SETTLING, Data, Part, Windows
 from neurig.training.losses import Loss
+from neurig.training.soap import Soap
 
 _STEEPEST = 1.0  # norm to which a gradient is clipped
 _LAST_RATE = 1e-3  # of the peak rate, at the end
@@ -157,12 +158,9 @@ class Training:
         self._validated, self._validating = 0.0, 0.0
 
     def _optimizer(self) -> torch.optim.Optimizer:
-        weights = [weight for weight in self.network.parameters() if weight.requires_grad]
         if self.settings.optimizer == "soap":
-            from neurig.training.soap import SOAP
-
-            return SOAP(weights, lr=self.settings.rate)
-        return torch.optim.Adam(weights, lr=self.settings.rate, betas=(0.9, 0.99))
+            return Soap(self.network.weights, self.network.shapes.values(), self.settings.rate)
+        return torch.optim.Adam([self.network.weights], self.settings.rate, betas=(0.9, 0.99))
 
     @property
     def epoch(self) -> int:
