@@ -1,12 +1,15 @@
 // A model in one of the server's slots. Used like a Buffer: read returns at once, the server answers when it is done.
 // Abstract: its subclasses say which plugin has the slots, and what there is to tell about a model.
 NeurigModel {
-	classvar <numSlots = 1024, reportSize = 512, allocators;
+	classvar <numSlots = 1024, reportSize = 512, allocators, pending;  // pending: requests that are not answered yet
 
 	var <server, <slot, <path, <info;
 	var <>timeout = 10;  // seconds
 
-	*initClass { allocators = IdentityDictionary.new }
+	*initClass {
+		allocators = IdentityDictionary.new;
+		pending = List.new
+	}
 
 	*read { |server, path, action, onError|
 		var slot;
@@ -27,16 +30,22 @@ NeurigModel {
 	}
 
 	*prAllocator { |server|
-		var ours = allocators.atFail(this) { allocators[this] = IdentityDictionary.new };
-		^ours.atFail(server) {
-			var slots = numSlots div: server.maxNumClients;
-			var first = slots * (server.clientID ? 0);
-			var allocator = StackNumberAllocator(first, first + slots - 1);
-			// a server that boots has empty slots
-			NotificationCenter.register(server, \newAllocators, this, { ours.removeAt(server) });
-			ours[server] = allocator;
-			allocator
-		}
+		var ours = allocators[this], slots, first;
+		if(ours.isNil) {
+			ours = IdentityDictionary.new;
+			allocators.put(this, ours)
+		};
+		if(ours[server].isNil) {
+			slots = numSlots div: server.maxNumClients;
+			first = slots * (server.clientID ? 0);
+			ours.put(server, StackNumberAllocator(first, first + slots - 1));
+			// a server that boots has empty slots, and answers nobody who has asked before
+			NotificationCenter.register(server, \newAllocators, this, {
+				ours.removeAt(server);
+				pending.select { |request| request[\server] == server }.do { |request| request[\end].value }
+			})
+		};
+		^ours[server]
 	}
 
 	// the plugin, what its commands begin with, and the model that is taken where none is named
@@ -94,22 +103,29 @@ NeurigModel {
 	// then sends its contents, each as the completion message of the one before. take: gets the report; gives the reason
 	// of a failure, or nil.
 	prAsk { |command, take, action, onError|
-		var buffer, answer, answered = false;
+		var buffer, answer, request;
 		if(server.serverRunning.not) {
 			^onError.value("the server '%' is not running".format(server.name))
 		};
 		buffer = Buffer.alloc(server, reportSize, 1, { |buffer|
 			['/cmd'] ++ command ++ [buffer.bufnum, ['/b_getn', buffer.bufnum, 0, reportSize]]
 		});
+		request = (server: server, end: {
+			pending.remove(request);
+			answer.free;
+			onError.value("the server '%' was started anew".format(server.name))
+		});
 		answer = OSCFunc({ |message|
 			var reason;
-			answered = true;
+			pending.remove(request);
 			buffer.free;
 			reason = take.value(message.drop(4));
 			if(reason.isNil) { action.value(this) } { onError.value(reason) }
 		}, '/b_setn', server.addr, argTemplate: [buffer.bufnum, 0]).oneShot.permanent_(true);
+		pending.add(request);
 		SystemClock.sched(timeout, {
-			if(answered.not) {
+			if(pending.includes(request)) {
+				pending.remove(request);
 				answer.free;
 				buffer.free;
 				onError.value("the server '%' does not answer. Perhaps it lacks the plugin %: it looks in %"

@@ -67,18 +67,4 @@ TestMDRNNModel : NeurigModelTest {
 		this.assertEquals(model.isRecording, false, "freeing it ends a recording");
 		this.assertEquals(lines.value.size, rows.size, "and leaves the file as it was");
 	}
-
-	test_log {
-		var log = MDRNNLog(folder +/+ "a.log", 3), lines;
-		log.add(true, [0.5, 0.25], 10.0);
-		log.add(false, [1, 0], 10.125);
-		this.assertException({ log.add(true, [0.5]) }, Error, "values that do not fit");
-		log.close;
-		log.add(true, [0.5, 0.5]);
-		lines = File.readAllString(log.path).split($\n).drop(-1);
-		this.assertEquals(lines.collect { |line| line.split($,).drop(1) },
-			[["interface", "0.5", "0.25"], ["rnn", "1.0", "0.0"]], "two events: %".format(lines));
-		this.assertFloatEquals(lines.collect { |line| line.split($,)[0].drop(17).asFloat }.reverse.reduce('-') % 60, 0.125,
-			"and the time between them", 1e-5);
-	}
 }

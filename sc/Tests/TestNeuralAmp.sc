@@ -11,6 +11,12 @@ TestNeuralAmp : UnitTest {
 			"params are inputs, and expand where they are arrays");
 	}
 
+	test_knobs_at_any_rate {
+		var units = this.units({ NeuralAmp.ar(WhiteNoise.ar, 0, SinOsc.ar(3), LFNoise1.kr, params: [LFSaw.ar(1), 0.5]) });
+		this.assertEquals(units[0].inputs.at([2, 3, 8, 9]).collect(_.rate), ['audio', 'control', 'audio', 'scalar'],
+			"they come as they are")
+	}
+
 	test_level {
 		var level = { |level| this.units({ NeuralAmp.ar(WhiteNoise.ar, 3, level: level) })[0].inputs[5] };
 		this.assertEquals([\raw, \normalised, \calibrated, 2].collect(level), [0, 1, 2, 2], "a level is a name or its number");

@@ -71,9 +71,11 @@ TestNeuralAmpModel : NeurigModelTest {
 	}
 
 	test_server_not_running {
-		var away = Server(\away, NetAddr("127.0.0.1", 57009)), reason;
+		var away = Server(\away, NetAddr("127.0.0.1", 57009)), reason, models;
 		reason = this.answer({ |action, onError| NeuralAmpModel.read(away, this.write(1), action, onError) });
 		this.assert(reason.contains("not running"), "a server that does not run: %".format(reason));
+		models = { NeuralAmpModel.read(away, folder +/+ "none.nam") } ! 3;
+		this.assertEquals(models.collect(_.slot).as(Set).size, 3, "slots of their own, from the first on");
 		away.remove;
 	}
 }

@@ -52,6 +52,11 @@ TestRig : UnitTest {
 			"types: %".format(types))
 	}
 
+	test_a_method_for_each_type {
+		var types = this.succeeds("types", { |action, onError| rig.types(action, onError) })[0];
+		types.do { |type| this.assert(Rig.findMethod(type).notNil, "Rig makes %".format(type)) }
+	}
+
 	test_build {
 		this.inRig {
 			var listing = this.succeeds("list", { |action, onError| rig.list(action, onError) })[0], param;
@@ -130,6 +135,53 @@ TestRig : UnitTest {
 		}
 	}
 
+	// with a server of its own, which has no sound card
+	test_boot {
+		var port = ("NEURIG_BOOT_PORT".getenv ? 9002).asInteger, options = ["--backend", "clock"], booted, amp, values, comes = 0;
+		var boot = { |action, onError| booted = Rig.boot(nil, port, options, action, onError) };
+		this.assertEquals(Rig.boot(nil, port, options ++ ["--nonsense"], onError: { |code| values = code }).isWaiting, true,
+			"it starts");
+		this.wait({ values.notNil }, "one with a wrong option ends", 20);
+		this.assertEquals(values, \failed, "and fails");
+		this.succeeds("boot", boot);
+		booted.onConnect = { comes = comes + 1 };
+		amp = booted.amp("crunch.nam").gain_(3);
+		booted.subscribe(amp, \gain, { |gain| values = gain });
+		this.wait({ booted.isWaiting.not }, "it answers", 5);
+		this.assertEquals([amp.name, amp.gain], [\amp, 3.0], "a node");
+		this.succeeds("booted again, the one that runs", boot);
+		this.succeeds("quit", { |action, onError| booted.quit(action, onError) });
+		this.assertEquals([booted.isConnected, amp.isGone, booted.nodes], [false, true, []], "nothing is left");
+		boot.value;
+		amp = booted.amp("crunch.nam").gain_(9);
+		this.wait({ booted.isConnected and: { booted.isWaiting.not } }, "it is back, and has what was asked for meanwhile", 20);
+		this.wait({ amp.gain == 9.0 }, "the node", 5);
+		this.assertEquals([amp.name, comes], [\amp, 1], "named as before; it was noticed");
+		this.succeeds("quit", { |action, onError| booted.quit(action, onError) });
+		booted.close
+	}
+
+	test_command {
+		var before = Rig.program, text, port = 57007;
+		this.assert(Rig.command.isString and: { File.exists(Rig.command) }, "it is found: %".format(Rig.command));
+		Rig.program = "~/no such neurig";
+		this.assertEquals(Rig.command, "~/no such neurig".standardizePath, "where it is said to be");
+		Rig.boot(nil, port, onError: { |code, reason| text = reason });
+		this.wait({ text.notNil }, "it is not there", 5);
+		this.assert(text.contains("no such neurig") and: { text.contains("Rig.program") }, "what to do: %".format(text));
+		Rig.program = before;
+		Rig(NetAddr("127.0.0.1", port)).close;
+		this.assertException({ Rig(NetAddr("192.168.1.20", 9001)).boot }, Error, "another machine's is not started from here");
+		Rig(NetAddr("192.168.1.20", 9001)).close
+	}
+
+	test_paths_of_another_machine_are_left_as_they_are {
+		var far = Rig(NetAddr("192.168.1.20", 9001));
+		this.assertEquals([far.prPath("~/a.nam"), far.prPath("a.nam")], ["~/a.nam", "a.nam"], "they are its own");
+		this.assertEquals(rig.prPath("~/a.nam"), "~/a.nam".standardizePath, "those of this machine are made whole");
+		far.close
+	}
+
 	test_nobody_answers {
 		var alone = Rig(NetAddr("127.0.0.1", 57008)).timeout_(0.2), answer;
 		answer = this.answer({ |action, onError| alone.ping(action, onError) });
@@ -149,6 +201,7 @@ TestRig : UnitTest {
 		this.assertException({ rig.set(\t_amp, \gain) }, Error, "no value");
 		this.assertException({ rig.new(\t_amp, nil) }, Error, "no type");
 		this.assertException({ rig.new(\t_amp, \amp, [\gain, { 3 }]) }, Error, "a function for a value");
-		this.assertException({ rig.map(\t_hands, 1, \gain) }, Error, "an address without a node")
+		this.assertException({ rig.map(\t_hands, 1, \gain) }, Error, "an address without a node");
+		this.assertException({ rig.set(\t_amp, "gain/x", 3) }, Error, "an address that goes too far")
 	}
 }
