@@ -151,21 +151,6 @@ def complaints(console: Iterable[str]) -> list[str]:
     return [line for line in console if COMPLAINT.search(line)]
 
 
-def play_script(steps: Iterable[str], folder: Path, pd: str = "pd") -> list[str]:
-    """Sends messages to named receivers in real time, a few milliseconds apart, while the signal runs.
-
-    :param steps: as [qlist] reads them, for instance ``4 pd-stage obj 10 10 osc~`` for: after 4 ms, an object in the
-        subpatch that is there for them
-    :param folder: where the patch is
-    :returns: the console's lines
-    """
-    (folder / "script.txt").write_text("".join(f"{step};\n" for step in ["0 pd dsp 1", *steps, "20 pd quit"]))
-    patch = Patch(folder)
-    patch.sub(Patch(), "stage")
-    patch.chain(patch.obj("loadbang"), patch.msg("read script.txt, bang"), patch.obj("qlist"))
-    return patch.run(batch=False, pd=pd)
-
-
 def talk(
     object_text: str, messages: Sequence[str], *, outlets: Iterable[int] = (), folder: Path | None = None,
     batch: bool = True, every: float = 20, pd: str = "pd",

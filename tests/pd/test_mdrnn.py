@@ -1,7 +1,6 @@
 """[mdrnn] in real Pd: the same performance as in Python, and what it answers to whatever is sent to it."""
 
 import json
-import random
 import re
 import subprocess
 from datetime import datetime
@@ -14,7 +13,7 @@ from neurig.dataset import read_log
 from neurig.files import share
 from neurig.session import Session
 from numpy.typing import ArrayLike, NDArray
-from pd.render import ROOT, Patch, complaints, play_script, talk
+from pd.render import ROOT, Patch, complaints, talk
 
 WANDER = share("models", "wander.mdrnn")  # frames of [dt, x1, x2, x3]
 
@@ -38,9 +37,9 @@ def assert_frames(told: list[list[str]], expected: list[ArrayLike], timescale: f
         np.testing.assert_allclose(heard, frame, rtol=1e-5, atol=1e-6)
 
 
-def test_same_seed_same_frames_as_in_python() -> None:
+def test_same_seed_same_frames_as_in_python(pd: str) -> None:
     predictor = neurig.Predictor(WANDER, seed=7)
-    told = talk(f"mdrnn -seed 7 {WANDER}", ["bang"] * 20, outlets=[0, 1])
+    told = talk(f"mdrnn -seed 7 {WANDER}", ["bang"] * 20, outlets=[0, 1], pd=pd)
     assert_frames(told, [predictor.predict() for _ in range(20)])
 
 
@@ -171,34 +170,15 @@ def test_wrong_flags_get_a_clear_error(text: str) -> None:
     assert told[0][0].startswith("error: mdrnn: bad flag: ")
 
 
-def test_made_loaded_and_freed_at_random(tmp_path: Path) -> None:
-    draw, steps = random.Random(2), []
-    for number in range(100):
-        if number % 5 == 0:
-            steps += ["pd-stage clear", "pd-stage obj 10 10 r neurig-players"]
-        if number % 5 < 2:
-            steps.append(f"pd-stage obj 10 100 mdrnn {draw.choice(['', WANDER])}")
-            steps.append(f"pd-stage connect 0 0 {1 + number % 5} 0")
-        else:
-            message = draw.choice([
-                f"load {WANDER}", f"load {WANDER}", "load nope", "reset", "info", "0.1 0.2 0.3", "mode battle",
-                "mode callresponse", "mode filter", f"record {tmp_path}", "record 0", "run 0", "run 1", "threshold 0",
-            ])  # fmt: skip
-            steps.append(f"neurig-players {message}")
-    console = play_script([f"{draw.randint(0, 4)} {step}" for step in steps], tmp_path)
-    expected = (": nope: ", "no model is loaded")
-    assert not [line for line in complaints(console) if not any(text in line for text in expected)]
-
-
 # ---- The session in the patch
 
 EVERY = 40  # ms between two messages
 
 
-def perform(text: str, steps: list[str | None]) -> list[list[NDArray[np.float64]]]:
+def perform(text: str, steps: list[str | None], pd: str = "pd") -> list[list[NDArray[np.float64]]]:
     """What the object plays after each step: a message, or None for some time of nothing."""
     told = talk(f"mdrnn {text} {WANDER}", ["async 1" if step is None else step for step in steps], outlets=[0, 1],
-                every=EVERY)  # fmt: skip
+                every=EVERY, pd=pd)  # fmt: skip
     assert not complaints(line for step in told for line in step)
     return [frames([step]) for step in told[1:]]
 
@@ -255,6 +235,48 @@ def test_plays_as_in_python(settings: dict[str, object], steps: list[str | None]
     for number, (heard, wanted) in enumerate(zip(played, expected, strict=True)):
         assert len(heard) == len(wanted), f"step {number}: {steps[number]}"
         np.testing.assert_allclose(heard, wanted, rtol=1e-5, atol=2e-6)
+
+
+def test_in_every_pd_as_in_python(pd: str) -> None:
+    steps = [*GESTURE, *REST, "mode battle", *REST]
+    assert sum(map(len, perform("-mode callresponse -seed 7", steps, pd))) > 4
+    for heard, wanted in zip(perform("-mode callresponse -seed 7", steps, pd), same_in_python(steps, mode="callresponse")):
+        np.testing.assert_allclose(heard, wanted, rtol=1e-5, atol=2e-6)
+
+
+def test_the_time_step_fits_a_delay() -> None:
+    """A patch that plays by itself: each frame's dt goes into [delay], whose bang asks for the next frame."""
+    patch = Patch()
+    begin, player, wait = patch.obj("loadbang"), patch.obj(f"mdrnn -seed 4 {WANDER}"), patch.obj("delay")
+    patch.chain(begin, player, patch.obj("print frame"))
+    patch.connect(player, wait, 1)
+    patch.connect(wait, player)
+    order, timer = patch.obj("t b b"), patch.obj("timer")
+    patch.connect(begin, timer)
+    patch.chain(player, order)
+    patch.connect(order, timer, 0, 1)
+    patch.connect(timer, patch.obj("print at"))
+    patch.at(begin, 3000, "; pd quit", begin)
+    heard = patch.run()
+    frames_ = [[float(x) for x in line.split()[1:]] for line in heard if line.startswith("frame: ")]
+    times = [float(line.split()[1]) for line in heard if line.startswith("at: ")]
+    predictor = neurig.Predictor(WANDER, 4)
+    expected = np.array([predictor.predict() for _ in frames_], np.float64)
+    assert len(frames_) > 10
+    np.testing.assert_allclose(frames_, expected[:, 1:], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(times[1:], np.cumsum(1000 * expected[:-1, 0]), rtol=1e-5)
+
+
+def test_one_value_is_a_number(predictor_file, pd: str) -> None:
+    """Frames of [dt, x1]: a number box can play them, and be played."""
+    path = predictor_file("line.mdrnn", dimension=2)
+    patch = Patch()
+    begin, line, sum_ = patch.obj("loadbang"), patch.obj(f"mdrnn -mode filter {path}"), patch.obj("+ 0")
+    patch.at(begin, 10, "0.25", line)
+    patch.chain(line, sum_, patch.obj("print one"))
+    patch.at(begin, 20, "; pd quit", sum_)
+    [console] = patch.run(pd=pd)
+    assert 0 <= float(console.removeprefix("one: ")) <= 1
 
 
 def test_two_at_once_are_two() -> None:
