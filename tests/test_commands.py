@@ -73,7 +73,7 @@ def test_the_wheel_plays_where_there_is_no_compiler(tmp_path: Path, bare_path: s
         "import neurig, neurig.files as files\n"
         "from neurig.cli import main\n"
         "print(neurig.__file__)\n"
-        "for kind, name in (('pd', 'neuralamp~.pd_linux'), ('pd', 'mdrnn.pd_linux'), ('pd', 'rig.pd'),\n"
+        "for kind, name in (('pd', 'neuralamp~.pd_linux'), ('pd', 'mdrnn.pd_linux'), ('pd', 'neurig.rig.pd'),\n"
         "                   ('sc', 'plugins/NeuralAmp.so'), ('sc', 'plugins/NeuralAmp_supernova.so'),\n"
         "                   ('sc', 'neurig.quark'), ('models', 'wander.mdrnn'), ('examples', '')):\n"
         "    print(files.share(kind, name))\n"

@@ -14,7 +14,7 @@ PATCHES = sorted([*share("pd").glob("*.pd"), *share("examples", "pd").glob("*.pd
 
 def test_there_is_a_help_patch_for_every_object() -> None:
     names = {path.name for path in PATCHES}
-    objects = [path.stem for path in share("pd").glob("*.pd_linux")] + ["rig"]
+    objects = [path.stem for path in share("pd").glob("*.pd_linux")]
     assert {"neuralamp~", "mdrnn"} <= set(objects)
     assert {f"{name}-help.pd" for name in objects} <= names
 

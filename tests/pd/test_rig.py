@@ -1,4 +1,4 @@
-"""[rig] in real Pd steers a real server: over OSC, on a JACK server without hardware."""
+"""[neurig.rig] in real Pd steers a real server: over OSC, on a JACK server without hardware."""
 
 import os
 import subprocess
@@ -38,12 +38,12 @@ def clocked_port(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[
 
 
 def ask(port: int, *steps: str | float) -> list[list[str]]:
-    """Sends messages through [rig], each when all before it has been answered; a number is a pause in ms instead.
+    """Sends messages through [neurig.rig], each when all before it has been answered; a number is a pause in ms instead.
 
-    :returns: for each step, what came out of [rig] (as ``out: …``) or was posted
+    :returns: for each step, what came out of it (as ``out: …``) or was posted
     """
     patch = Patch()
-    rig, out = patch.obj(f"rig 127.0.0.1 {port}"), patch.obj("print out")
+    rig, out = patch.obj(f"neurig.rig -port {port}"), patch.obj("print out")
     patch.connect(rig, out)
     # We ask for an answer at the start and after each step: it leads on to the next.
     done, ping, each, count, up = (patch.obj(text) for text in ("route done", "route /rig/ping", "t b", "f 1", "+ 1"))
@@ -111,17 +111,17 @@ def test_every_word_of_the_rig(clocked_port: int) -> None:
 def test_errors_come_out_and_are_in_the_console(clocked_port: int, message: str, code: str) -> None:
     told = ask(clocked_port, message)[0]
     assert len(told) == 2
-    assert told[0].startswith("rig: ") and told[0].endswith(f" {code})")
+    assert told[0].startswith("neurig: ") and told[0].endswith(f" {code})")
     assert told[1].startswith("out: error /rig/") and told[1].split()[3] == code
 
 
 def test_says_when_no_server_answers(free_port: Callable[[], int]) -> None:
     patch = Patch()
-    begin, rig = patch.obj("loadbang"), patch.obj(f"rig 127.0.0.1 {free_port()}")
+    begin, rig = patch.obj("loadbang"), patch.obj(f"neurig.rig -port {free_port()}")
     patch.chain(begin, rig, patch.obj("print out"))
     patch.at(begin, 3200, "; pd quit", rig)
     told = patch.run(batch=False)
-    assert told[0] == "rig: no answer: is a rig running (neurig serve)? (/rig unavailable)"
+    assert told[0] == "neurig: no answer: is a rig running (neurig serve)? (/rig unavailable)"
     assert told[1].startswith("out: error /rig unavailable ") and len(told) == 2
 
 
@@ -153,8 +153,8 @@ def test_the_example_steers_a_rig(tmp_path: Path, free_port: Callable[[], int]) 
     """The boxes of examples/pd/steer-rig.pd, clicked in their order."""
     port = free_port()
     boxes = Boxes(share("examples", "pd/steer-rig.pd"))
-    boxes.replace("obj", "rig", f"rig 127.0.0.1 {port}")
-    boxes.listen("obj", "rig 127", "print out")
+    boxes.replace("obj", "neurig.rig", f"neurig.rig -port {port}")
+    boxes.listen("obj", "neurig.rig", "print out")
     for ms, kind, start in ((300, "msg", "new pd-guitar"), (800, "msg", "new pd-hand"), (1800, "msg", "free pd-hand"),
                             (2000, "msg", "free pd-guitar")):
         boxes.click(ms, kind, start)
@@ -169,8 +169,8 @@ def test_the_example_steers_a_rig(tmp_path: Path, free_port: Callable[[], int]) 
 
 
 def test_the_help_patch_speaks_with_a_rig(clocked_port: int, tmp_path: Path) -> None:
-    boxes = Boxes(share("pd", "rig-help.pd"))
-    boxes.replace("obj", "rig 127", f"rig 127.0.0.1 {clocked_port}")
+    boxes = Boxes(share("pd", "neurig.rig-help.pd"))
+    boxes.replace("obj", "neurig.rig -port", f"neurig.rig -port {clocked_port}")
     messages = "new guitar", "amp gain", "out gain", "new hand", "free hand", "show", "amp gian", "save", "load", \
         "free guitar"
     for number, start in enumerate(messages, 1):
@@ -178,6 +178,6 @@ def test_the_help_patch_speaks_with_a_rig(clocked_port: int, tmp_path: Path) -> 
     boxes.click(100, "obj", "bng ")
     console = run(boxes.write(tmp_path / "help.pd", quit_after=1800), batch=False)
     assert not [line for line in console if line.startswith("error")], "\n".join(console)
-    mistakes = [line for line in console if line.startswith("rig: ")]
+    mistakes = [line for line in console if line.startswith("neurig: ")]
     assert [line.split("(")[-1] for line in mistakes] == ["/rig/amp/gain bad_value)", "/rig/amp/gian unknown)"]
     assert "show: node amp amp" in console

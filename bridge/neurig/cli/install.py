@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 _NEXT = {
-    "pd": "In a patch, make an object [declare -path neurig], then [neuralamp~], [mdrnn] or [rig]; right-click, Help.",
+    "pd": "In a patch, make an object [declare -path neurig], then [neuralamp~], [mdrnn] or [neurig.rig]; right-click, Help.",
     "sc": "In SuperCollider, recompile the class library (Ctrl-Shift-L), boot the server anew, and look up NeuralAmp.",
 }
 
