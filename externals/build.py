@@ -105,7 +105,7 @@ def is_newer(target: Path, sources: list[Path]) -> bool:
 
 
 def is_compiled(target: Path, command: list[str]) -> bool:
-    """Whether an object was made by this command, and of files that have not changed since: beside it are both noted."""
+    """Whether an object was made by this command, of files that have not changed since: beside it both are noted."""
     made_by, made_of = (target.with_name(target.name + ending) for ending in (".command", ".d"))
     if not made_by.exists() or not made_of.exists() or made_by.read_text() != " ".join(command):
         return False
@@ -121,7 +121,8 @@ def compile_objects(sources: list[Path], kind: str, include: list[str] = [], mac
     def one(source: Path) -> Path:
         target = OBJECTS / kind / (source.name + ".o")
         paths = [f"-I{folder}" for folder in [*INCLUDE, *include]]
-        command = [*driver, *COMPILE, *macros, *paths, "-MMD", "-MF", f"{target}.d", "-c", str(source), "-o", str(target)]
+        command = [*driver, *COMPILE, *macros, *paths, "-MMD", "-MF", f"{target}.d"]
+        command += ["-c", str(source), "-o", str(target)]
         if not is_compiled(target, command):
             target.parent.mkdir(parents=True, exist_ok=True)
             print("compiling", source.relative_to(ROOT), f"({kind})", flush=True)

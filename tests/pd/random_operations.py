@@ -1,5 +1,5 @@
-"""[neuralamp~] and [mdrnn] driven by chance in real Pd, in real time: made, loaded, told right and wrong things, and deleted
-in any order while the signal runs, stops, and changes its rate and its blocks.
+"""[neuralamp~] and [mdrnn] driven by chance in real Pd, in real time: made, loaded, told right and wrong things, and
+deleted in any order while the signal runs, stops, and changes its rate and its blocks.
 
     python tests/pd/random_operations.py --operations 3000 --seed 1 [--pd PROGRAM] [--sanitize address|thread|undefined]
                                          [--valgrind]
@@ -28,8 +28,8 @@ GOOD = {"amps": ["crunch.nam", "crunch", "a cab.wav", "two knobs.json"], "player
 AMP_MESSAGES = [
     "unload", "reset", "prewarm", "bang", "print", "async 0", "async 1", "bypass 1", "bypass 0", "gain 12", "gain -200",
     "out 3", "normalize 1", "normalize 0", "calibrate 4", "slim 0", "slim 1", "slim 7", "xfade 0", "xfade 500",
-    "xfade 20", "param knob1 0.3", "param 0 1", "param 99 1", "param 0.7", "param", "param knob1 x", "gain loud", "load",
-    "slim", "async", "0.25", "1e30", "nonsense 1 2 3", "symbol x", "list 1 2 3", "float 3",
+    "xfade 20", "param knob1 0.3", "param 0 1", "param 99 1", "param 0.7", "param", "param knob1 x", "gain loud",
+    "load", "slim", "async", "0.25", "1e30", "nonsense 1 2 3", "symbol x", "list 1 2 3", "float 3",
 ]  # fmt: skip
 PLAYER_MESSAGES = [
     "0.1 0.2 0.3", "0.5 0.5 0.5 0.5", "0.5", "2 0.1 0.1", "x 0.1 0.2", "bang", "reset", "info", "print", "mode battle",
@@ -54,7 +54,8 @@ def write_files(folder: Path) -> list[str]:
     files = {
         "crunch.nam": crunch, "wander.mdrnn": wander, "a cab.wav": (models / "open-back.wav").read_bytes(),
         "two knobs.json": json.dumps({"in_shape": [3], "layers": [dense]}).encode(),
-        "cut.nam": crunch[: len(crunch) // 2], "cut.mdrnn": wander[:1000], "empty.nam": b"", "noise.nam": bytes(range(256)),
+        "cut.nam": crunch[: len(crunch) // 2], "cut.mdrnn": wander[:1000], "empty.nam": b"",
+        "noise.nam": bytes(range(256)),
         "turned.nam": crunch.replace(b"0.", b"1e30", 50), "no weights.nam": b'{"architecture": "WaveNet"}',
     }  # fmt: skip
     for name, content in files.items():
@@ -153,7 +154,8 @@ def sanitized(kind: str) -> tuple[Path, dict[str, str]]:
 
     build.OBJECTS = ROOT / "build" / f"pd-{kind}"
     flag = f"-fsanitize={kind}"
-    build.COMPILE = [option for option in build.COMPILE if option != "-O3"] + [flag, "-O1", "-g", "-fno-omit-frame-pointer"]
+    kept = [option for option in build.COMPILE if option != "-O3"]
+    build.COMPILE = [*kept, flag, "-O1", "-g", "-fno-omit-frame-pointer"]
     build.LINK = [flag] + [option for option in build.LINK if option != "-s" and not option.startswith("-static")]
     folder = build.OBJECTS / "objects"
     build.build_pd(folder)

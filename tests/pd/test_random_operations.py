@@ -1,4 +1,4 @@
-"""[neuralamp~] and [mdrnn] survive whatever is done to them. The long form is tests/pd/random_operations.py as a program."""
+"""[neuralamp~] and [mdrnn] survive whatever is done to them; random_operations.py as a program is the long form."""
 
 import pytest
 from pd.random_operations import drive
