@@ -114,6 +114,16 @@ Levels levels_of(const Json &metadata) {
   return {level("loudness"), level("input_level_dbu"), level("output_level_dbu")};
 }
 
+// The file's own names for a network's inputs beside the signal, as neurig's trainer writes them.
+void name_knobs(Model &model, const Json &metadata) {
+  if (!metadata.is_object() || !metadata.contains("knobs")) return;
+  const Json &names = metadata["knobs"];
+  if (!names.is_array() || names.size() != model.params.size()) return;
+  for (const Json &name : names)
+    if (!name.is_string() || name.get_ref<const std::string &>().empty()) return;
+  for (size_t i = 0; i < names.size(); i++) model.params[i].name = names[i].get<std::string>();
+}
+
 std::shared_ptr<Model> read_model(const char *text, size_t length) {
   if (length == 0 || int64_t(length) < 0) throw Error("the file is empty");
   if (int64_t(length) > kMaxFileBytes) throw Error("the file is larger than " + std::to_string(kMaxFileBytes >> 20) + " MiB");
@@ -141,6 +151,7 @@ std::shared_ptr<Model> read_model(const char *text, size_t length) {
   }
   Json metadata = file.contains("metadata") ? std::move(file["metadata"]) : Json::object();
   if (auto amp = std::dynamic_pointer_cast<AmpModel>(model)) amp->levels = levels_of(metadata);
+  name_knobs(*model, metadata);
   model->info["metadata"] = std::move(metadata);
   return model;
 }
