@@ -190,7 +190,7 @@ def talk(
 
 def render(
     object_text: str, x: ArrayLike, rate: int = 48000, *, block: int = 64, messages: Iterable[tuple[float, str]] = (),
-    outlets: int | None = None, multichannel: bool = False, pd: str = "pd",
+    outlets: int | None = None, multichannel: bool = False, batch: bool = True, pd: str = "pd",
 ) -> NDArray[np.float32]:
     """Sends a signal through a Pd object.
 
@@ -201,6 +201,7 @@ def render(
     :param messages: for the object: milliseconds after the start, and the message as it is typed
     :param outlets: how many outlets for signals it has (default: as many as inlets)
     :param multichannel: all signals through one inlet and one outlet, as the channels of one signal; from Pd 0.54 on
+    :param batch: as in :func:`run`
     :param pd: Pd's command
     :returns: float32, (n,) or (n, outlets); larger blocks' delay is taken off
     :raises AssertionError: where Pd complained of anything
@@ -259,7 +260,7 @@ def render(
         patch.connect(end, write, outlet=1)
         patch.chain(write, file)
 
-        console = patch.run("-r", str(rate), pd=pd)
+        console = patch.run("-r", str(rate), batch=batch, pd=pd)
         wrong = complaints(console)
         assert not wrong, "\n".join(wrong)
         y, written_rate = soundfile.read(result, dtype="float32")
