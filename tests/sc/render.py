@@ -124,7 +124,7 @@ def render(
     server: str = "scsynth",
     block: int = 64,
     events: Sequence[tuple[float, Sequence[bytes]]] = (),
-    **controls: float,
+    **controls: float | np.ndarray,
 ) -> np.ndarray:
     """Plays a signal through ``NeuralAmp.ar`` with the model in slot 0.
 
@@ -134,20 +134,24 @@ def render(
     :param server: ``"scsynth"`` or ``"supernova"``
     :param block: the server's block size in samples
     :param events: messages to perform meanwhile, at times in seconds
-    :param controls: gain, out, bypass, level, dbu, slim, p0 (the first param; the model's own default where not given)
+    :param controls: gain, out, bypass, level, dbu, slim, p0 (the first param; the model's own default where not given);
+        an array, as long as ``x``, is a signal at audio rate
     :returns: as many samples as ``x`` has, aligned with it (the latency of a rate conversion is left in)
     """
     with tempfile.TemporaryDirectory() as folder:
         sound = Path(folder) / "in.wav"
         start = np.zeros_like(x)
         start[0] = 1  # a second channel tells where in the output the sound begins
-        soundfile.write(sound, np.stack([x, start], 1), rate, subtype="FLOAT")
-        player = UGen("PlayBuf", [0, 1, 1, 0, 0, 0], outputs=2)
-        params = [name for name in controls if name.startswith("p")]
-        amp = UGen("NeuralAmp", [player, 0, "gain", "out", "bypass", "level", "dbu", "slim", *params])
+        signals = {name: value for name, value in controls.items() if isinstance(value, np.ndarray)}
+        soundfile.write(sound, np.stack([x, start, *signals.values()], 1), rate, subtype="FLOAT")
+        player = UGen("PlayBuf", [0, 1, 1, 0, 0, 0], outputs=2 + len(signals))
+        knobs = ["gain", "out", "bypass", "level", "dbu", "slim", *(name for name in controls if name.startswith("p"))]
+        sources = [(player, 2 + list(signals).index(name)) if name in signals else name for name in knobs]
+        amp = UGen("NeuralAmp", [player, 0, *sources])
         output = UGen("Out", [0, amp, (player, 1)], outputs=0)
         presets = {"gain": 0, "out": 0, "bypass": 0, "level": 0, "dbu": 12, "slim": 1}
-        definition = synthdef("amp", [player, amp, output], **presets | controls)
+        numbers = {name: value for name, value in controls.items() if name not in signals}
+        definition = synthdef("amp", [player, amp, output], **presets | numbers)
         score = [
             (0, [message("/b_allocRead", 0, str(sound)), message("/d_recv", definition)]),
             (0, [message("/cmd", "neuralamp_read", 0, str(path)), message("/s_new", "amp", 1000, 0, 0)]),

@@ -70,16 +70,21 @@ def test_gain_out_and_bypass(server: str, x: np.ndarray, a: Path) -> None:
     np.testing.assert_array_equal(render(a, x, RATE, server, bypass=1, gain=6), x)
 
 
-def test_knobs(server: str, x: np.ndarray, tmp_path: Path) -> None:
-    """A model with a knob: its own default where none is given, what is given otherwise; surplus knobs are nothing."""
+def write_knob(path: Path) -> Path:
+    """A model with a knob."""
     units, random = 4, np.random.default_rng(5)
     shapes = {"rec.weight_ih_l0": (4 * units, 2), "rec.weight_hh_l0": (4 * units, units), "rec.bias_ih_l0": 4 * units,
               "rec.bias_hh_l0": 4 * units, "lin.weight": (1, units), "lin.bias": 1}  # fmt: skip
     state = {name: random.normal(0, 0.6, shape).tolist() for name, shape in shapes.items()}
     about = {"model": "SimpleRNN", "input_size": 2, "skip": 0, "output_size": 1, "unit_type": "LSTM", "num_layers": 1,
              "hidden_size": units, "bias_fl": True}  # fmt: skip
-    path = tmp_path / "knob.json"
     path.write_text(json.dumps({"model_data": about, "state_dict": state}))
+    return path
+
+
+def test_knobs(server: str, x: np.ndarray, tmp_path: Path) -> None:
+    """Its own default where none is given, what is given otherwise; surplus knobs are nothing."""
+    path = write_knob(tmp_path / "knob.json")
     instance = neurig.load(path).instance(RATE)
     default = instance.process(x)
     np.testing.assert_allclose(render(path, x, RATE, server), default, rtol=0, atol=1e-6)
@@ -88,6 +93,58 @@ def test_knobs(server: str, x: np.ndarray, tmp_path: Path) -> None:
     turned = instance.process(x)
     np.testing.assert_allclose(render(path, x, RATE, server, p0=0.9, p1=0.3), turned, rtol=0, atol=1e-6)
     assert np.abs(turned - default).max() > 0.01
+
+
+@pytest.mark.parametrize("block", [1, 64, 256])
+def test_gains_at_audio_rate(server: str, block: int, x: np.ndarray, a: Path) -> None:
+    """They hold for each sample, and bypass gives the input as it is."""
+    swing = (12 * np.sin(np.arange(len(x)) * 0.2)).astype(np.float32)
+    gain = 10 ** (swing / 20)
+    y = render(a, x, RATE, server, block, gain=swing, out=-6)
+    np.testing.assert_allclose(y, play(a, (x * gain).astype(np.float32)) * 10 ** (-6 / 20), rtol=0, atol=1e-6)
+    y = render(a, x, RATE, server, block, gain=swing, out=-swing)
+    np.testing.assert_allclose(y, play(a, (x * gain).astype(np.float32)) / gain, rtol=0, atol=4e-6)
+    np.testing.assert_array_equal(render(a, x, RATE, server, block, out=swing, bypass=1), x)
+    wild = np.tile(np.array([np.nan, np.inf, -np.inf, 1e30], np.float32), len(x) // 4)
+    y = render(a, x, RATE, server, block, gain=wild, out=wild)
+    assert np.isfinite(y).all()
+
+
+def test_bypass_beside_a_gain_at_audio_rate_crossfades(server: str, x: np.ndarray, a: Path) -> None:
+    gain = np.full(len(x), 6, np.float32)
+    events = [(0.2, [message("/n_set", 1000, "bypass", 1.0)])]
+    expected = render(a, x, RATE, server, events=events, gain=6)
+    np.testing.assert_allclose(render(a, x, RATE, server, events=events, gain=gain), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("block", [64, 256])
+def test_a_knob_at_audio_rate(server: str, block: int, x: np.ndarray, tmp_path: Path) -> None:
+    path = write_knob(tmp_path / "knob.json")
+    knob = (0.5 + 0.5 * np.sin(np.arange(len(x)) * 0.01)).astype(np.float32)
+    instance, expected = neurig.load(path).instance(RATE), np.zeros_like(x)
+    for i, value in enumerate(knob):
+        instance.set(0, float(value))
+        expected[i] = instance.process(x[i : i + 1])[0]
+    y = render(path, x, RATE, server, block, p0=knob)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-6)
+    assert np.abs(y - render(path, x, RATE, server, block, p0=0.5)).max() > 0.01
+
+
+def test_latency(server: str, a: Path, tmp_path: Path) -> None:
+    """Of models at the server's rate and at another, of a slot that is empty, and of slots that there are not."""
+    other = write_lstm(tmp_path / "other.nam", 3, 32000)
+    latency = neurig.load(other).instance(RATE).latency
+    slots = [0, 1, 7, -1, 5000, float("nan")]
+    units = [UGen("NeuralAmpLatency", [slot], rate) for slot in slots for rate in ("scalar", "control")]
+    ramps = [UGen("DC", [unit]) if unit.rate == "scalar" else UGen("K2A", [unit]) for unit in units]
+    definition = synthdef("all", [*units, *ramps, UGen("Out", [0, *ramps], outputs=0)])
+    score = [(0, [message("/d_recv", definition), message("/cmd", "neuralamp_read", 0, str(a))]),
+             (0, [message("/cmd", "neuralamp_read", 1, str(other)), message("/s_new", "all", 1000, 0, 0)]),
+             (0.1, [message("/cmd", "neuralamp_free", 1)])]  # fmt: skip
+    y, _ = perform(score, 0.2, server=server, channels=len(units))
+    assert latency > 0
+    np.testing.assert_array_equal(y[RATE // 20], [0, 0, latency, latency, *[0] * 8])
+    np.testing.assert_array_equal(y[RATE * 3 // 20], [0, 0, latency, 0, *[0] * 8])
 
 
 def test_replacing_crossfades(server: str, x: np.ndarray, a: Path, b: Path) -> None:
