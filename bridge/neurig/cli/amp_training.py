@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from neurig.cli import captures as many
 from neurig.cli.training import minutes_and_seconds, stop_on_signals
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class _WithPairs(click.Command):
     """Lets ``--pair`` take two files and any number of knobs, which click's options cannot."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["arguments"] = list(args)
         folded: list[str] = []
         rest = list(args)
         while rest:
@@ -76,7 +78,7 @@ class _Weight(click.ParamType):
 @click.option("--pair", "pairs", multiple=True, type=_PairType(), metavar="IN OUT [KNOB=0.3 …]",
               help="A pair of recordings and where the device's knobs were. May be repeated: the model gets the knobs.")
 @click.option("--arch", "architecture", default="standard", show_default=True, metavar="NAME",
-              help="standard, lite, feather or nano (NAM A1); a2, a2-lite; wavenet1, wavenet2, wavenet3; lstm-16, "
+              help="standard, lite, feather or nano (NAM A1); a2-full, a2-lite; wavenet1, wavenet2, wavenet3; lstm-16, "
                    "lstm-3x18, gru-16 and such of any size.")
 @click.option("--preset", type=click.Choice(["fast", "normal", "best"]), default="normal", show_default=True,
               help="How long: about a minute, ten, or an hour with a small amp on one core.")
@@ -112,9 +114,11 @@ class _Weight(click.ParamType):
 @click.option("--input-level-dbu", type=click.FloatRange(-60, 60),
               help="Analog level at the device's input that was digital full scale, dBu.")
 @click.option("--output-level-dbu", type=click.FloatRange(-60, 60), help="The same at its output.")
-def amp(source: str | None, recorded: str | None, folder: str | None, pairs: tuple["Pair", ...], resume: bool | None,
-        validate: tuple[str, str] | None, test: tuple[str, str] | None, channel: Literal["left", "right"] | None,
-        device: str, threads: int | None, **chosen: Any) -> None:
+@many.options
+@click.pass_context
+def amp(ctx: click.Context, source: str | None, recorded: str | None, folder: str | None, pairs: tuple["Pair", ...],
+        resume: bool | None, validate: tuple[str, str] | None, test: tuple[str, str] | None, channel: Literal["left", "right"] | None,
+        device: str, threads: int | None, captures: str | None, ray: str | None, retries: int, **chosen: Any) -> None:
     """Train an amp on IN, what went into a device, and OUT, what came out of it.
 
     The two are judged and put in time first, as `neurig capture check` does. The result is a folder, the profile: the
@@ -125,6 +129,9 @@ def amp(source: str | None, recorded: str | None, folder: str | None, pairs: tup
 
     try:
         require()
+        if captures:
+            many.train(captures, folder, chosen["architecture"], ray, retries, threads, device, ctx.meta["arguments"])
+            return
         from neurig.training.amp_data import Pair
         from neurig.training.amp_profile import Gear
 

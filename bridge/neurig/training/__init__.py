@@ -2,11 +2,21 @@
 
 It needs PyTorch and matplotlib, which playing does not: ``pip install neurig[train]``.
 
-========================= ==============================================================================
-:mod:`~neurig.training.sizes`     how large an MDRNN is, and what it is before it has learned anything
-:mod:`~neurig.training.mdrnn`     the training of a predictor
-:mod:`~neurig.training.pictures`  how it learned, and what it plays, drawn
-========================= ==============================================================================
+==================================== ====================================================================
+:mod:`~neurig.training.sizes`        how large an MDRNN is, and what it is before it has learned anything
+:mod:`~neurig.training.mdrnn`        the training of a predictor
+:mod:`~neurig.training.pictures`     how it learned, and what it plays, drawn
+:mod:`~neurig.training.amp`          the training of an amp
+:mod:`~neurig.training.amp_data`     the recordings that it learns from
+:mod:`~neurig.training.amp_presets`  how each kind of network learns best
+:mod:`~neurig.training.amp_profile`  the folder that it makes
+:mod:`~neurig.training.amp_pictures` how it learned, drawn
+:mod:`~neurig.training.captures`     an amp for each of many recordings
+:mod:`~neurig.training.losses`       what the training of an amp makes small
+:mod:`~neurig.training.networks`     what amps are trained as
+:mod:`~neurig.training.kernel`       the same, compiled
+:mod:`~neurig.training.soap`         an optimizer
+==================================== ====================================================================
 """
 
 from importlib import import_module
