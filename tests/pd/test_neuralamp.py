@@ -481,9 +481,9 @@ def test_at_once_overtakes_what_loads_in_the_background(amp_file: AmpFile) -> No
 
 def test_deleting_it_while_it_loads_does_not_hold_pd_up(tmp_path: Path, pd: str) -> None:
     """A file that takes a while: when what loads it is deleted, nobody waits for it."""
-    config = {"receptive_field": 3_000_000, "bias": False}
+    config = {"receptive_field": 2_000_000, "bias": False}
     (tmp_path / "long.nam").write_text(json.dumps({"version": "0.5.4", "architecture": "Linear", "config": config,
-                                                   "weights": [0.001] * 3_000_000, "sample_rate": 48000}))
+                                                   "weights": [0.001] * 2_000_000, "sample_rate": 48000}))
     patch = Patch(tmp_path)
     begin, clock, out = patch.obj("loadbang"), patch.obj("realtime"), patch.obj("print took")
     patch.sub(Patch(), "stage")
