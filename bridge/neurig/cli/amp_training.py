@@ -117,8 +117,9 @@ class _Weight(click.ParamType):
 @many.options
 @click.pass_context
 def amp(ctx: click.Context, source: str | None, recorded: str | None, folder: str | None, pairs: tuple["Pair", ...],
-        resume: bool | None, validate: tuple[str, str] | None, test: tuple[str, str] | None, channel: Literal["left", "right"] | None,
-        device: str, threads: int | None, captures: str | None, ray: str | None, retries: int, **chosen: Any) -> None:
+        resume: bool | None, validate: tuple[str, str] | None, test: tuple[str, str] | None,
+        channel: Literal["left", "right"] | None, device: str, threads: int | None, captures: str | None,
+        ray: str | None, retries: int, **chosen: Any) -> None:
     """Train an amp on IN, what went into a device, and OUT, what came out of it.
 
     The two are judged and put in time first, as `neurig capture check` does. The result is a folder, the profile: the
@@ -130,6 +131,8 @@ def amp(ctx: click.Context, source: str | None, recorded: str | None, folder: st
     try:
         require()
         if captures:
+            if source is not None:
+                raise click.UsageError(f"{source}: not together with --captures")
             many.train(captures, folder, chosen["architecture"], ray, retries, threads, device, ctx.meta["arguments"])
             return
         from neurig.training.amp_data import Pair

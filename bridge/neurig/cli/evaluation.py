@@ -1,5 +1,5 @@
-"""``neurig predict``, ``neurig eval`` and ``neurig compare``: what models make of a recording, how near that is, and what
-it costs."""
+"""``neurig predict``, ``neurig eval`` and ``neurig compare``: what models make of a recording, how near that is, and
+what it costs."""
 
 import json
 import sys
