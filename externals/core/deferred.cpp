@@ -82,7 +82,8 @@ void Deferred::process(const float *in, float *out, int n) {
     }
     tell(start);
     // Of the samples to be heard those from `begun` have been given, and those up to `done` are ready.
-    const uint64_t begun = std::max(start, first_ + uint64_t(delay_)), ready = std::max(begun, std::min(end, done + uint64_t(delay_)));
+    const uint64_t begun = std::max(start, first_ + uint64_t(delay_));
+    const uint64_t ready = std::max(begun, std::min(end, done + uint64_t(delay_)));
     for (int k = 0; k < channels_; k++) {
       const float *x = in + ptrdiff_t(k) * n + made;
       float *y = out + ptrdiff_t(k) * n + made, *given = row(in_, k), *heard = row(out_, k);

@@ -13,8 +13,8 @@ namespace neurig {
 
 // Rings between the audio thread and the worker. A sample has the same number in all of them; what the worker has made
 // of sample k is heard when the audio thread brings sample k + delay. What is not ready by then is silence, and so is a
-// whole block where the worker is so far behind that there is no room; neither shifts what follows. Settings travel with
-// the samples: they take effect at the one before which they were set, whenever the worker comes to it.
+// whole block where the worker is so far behind that there is no room; neither shifts what follows. Settings travel
+// with the samples: they take effect at the one before which they were set, whenever the worker comes to it.
 class Deferred {
  public:
   using Work = std::function<void(const float *in, float *out, int n)>;  // [channels][n], n ≤ kBlock
