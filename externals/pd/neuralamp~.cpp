@@ -104,7 +104,8 @@ struct Player {
   bool in_background = true;
   int threaded = 0;  // blocks; 0: the model computes where all of Pd does
   int block = 0;     // samples
-  float settings[6] = {0, 0, 0, 20, NEURIG_LEVEL_RAW, 12};  // as in neurig.h: NEURIG_AMP_GAIN, OUT, BYPASS, XFADE, LEVEL, DBU
+  // as in neurig.h: NEURIG_AMP_GAIN, OUT, BYPASS, XFADE, LEVEL, DBU
+  float settings[6] = {0, 0, 0, 20, NEURIG_LEVEL_RAW, 12};
   float slim = 1;                     // of models that come in several sizes
   Amp amp;
   Place place;                        // of the amp's instances
