@@ -206,19 +206,20 @@ bool MDRNN::predict2(World *, void *data) {
   return true;
 }
 
-void MDRNN::predict_command(World *world, void *, sc_msg_iter *arguments, void *reply) {
-  const int slot = get_slot(arguments);
+void MDRNN::predict_command(World *world, void *, sc_msg_iter *from, void *reply) {
+  Arguments arguments(from);
+  const int slot = arguments.slot();
   Question asked{};
-  for (int *number : {&asked.performance, &asked.position, &asked.count, &asked.seed}) *number = arguments->geti(0);
-  asked.pitemp = arguments->getf(1);
-  asked.sigmatemp = arguments->getf(0.01f);
-  asked.size = arguments->geti(0);
-  if (asked.size < 0 || asked.size > static_cast<int>(arguments->remain() / sizeof(float))) asked.size = 0;
+  for (int *number : {&asked.performance, &asked.position, &asked.count, &asked.seed}) *number = arguments.whole(0);
+  asked.pitemp = arguments.number(1);
+  asked.sigmatemp = arguments.number(0.01f);
+  asked.size = arguments.whole(0);
+  if (asked.size < 0 || asked.size > arguments.left() / 4) asked.size = 0;
   Command *command = make_command(world, slot, 0, sizeof(Question) + asked.size * sizeof(float));
   if (command) {
     auto &kept = *reinterpret_cast<Question *>(command->cargo);
     kept = asked;
-    for (int i = 0; i < asked.size; i++) kept.inputs[i] = arguments->getf(0);
+    for (int i = 0; i < asked.size; i++) kept.inputs[i] = arguments.number(0);
   }
   perform_request(world, command, arguments, predict2, query3, reply, kPredict);
 }
@@ -299,12 +300,13 @@ void MDRNN::next(int) {
   if (due < 0) Print("MDRNN: the network in slot %d gave a number that is not finite, and is silent\n", slot);
 }
 
-void record_command(World *, void *, sc_msg_iter *arguments, void *) {
-  const int slot = MDRNN::get_slot(arguments);
+void record_command(World *, void *, sc_msg_iter *from, void *) {
+  Arguments arguments(from);
+  const int slot = arguments.slot();
   if (slot < 0)
     Print("mdrnn_record: the number of a model is from 0 to %d\n", kSlots - 1);
   else
-    recorded[slot] = arguments->geti(0) != 0;
+    recorded[slot] = arguments.whole(0) != 0;
 }
 
 }  // namespace

@@ -22,6 +22,7 @@
 #include <pthread.h>
 
 #include <cstdarg>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -65,6 +66,39 @@ struct Report {
     for (int i = 0; i < length && kHead + i < target->samples; i++)
       target->data[kHead + i] = count ? numbers[i] : static_cast<unsigned char>(text[i]);
   }
+};
+
+/* The arguments of a command, one after the other. From the first of a wrong kind on there are none: the servers' own
+ * iterator loses its place there. */
+class Arguments {
+ public:
+  explicit Arguments(sc_msg_iter *from) : from_(from) {}
+
+  float number(float otherwise) { return is_next("ifd") ? static_cast<float>(from_->getd()) : otherwise; }
+  int whole(int otherwise) {
+    const double value = is_next("ifd") ? from_->getd() : otherwise;
+    return value >= INT32_MIN && value <= INT32_MAX ? static_cast<int>(value) : otherwise;
+  }
+  int slot() {
+    const int value = whole(-1);
+    return value >= 0 && value < kSlots ? value : -1;
+  }
+  const char *text() { return is_next("s") ? from_->gets("") : ""; }
+  /* A completion message. */
+  char *message(int *size) {
+    *size = is_next("b") ? static_cast<int>(from_->getbsize()) : 0;
+    if (*size <= 0 || *size > left() - 4) *size = 0;
+    return *size ? const_cast<char *>(from_->rdpos + sizeof(int32)) : nullptr;
+  }
+  int left() const { return static_cast<int>(from_->endpos - from_->rdpos); }  // bytes
+
+ private:
+  bool is_next(const char *kinds) {
+    const char tag = from_->tags && left() > 0 ? from_->tags[from_->count] : 0;
+    if (!tag || !strchr(kinds, tag)) from_->rdpos = from_->endpos;
+    return left() > 0;
+  }
+  sc_msg_iter *from_;
 };
 
 /* A unit that plays the model of a slot. `Self` derives from it and says how:
@@ -152,11 +186,6 @@ template <class Self, class Player, class Voice> struct SlotUnit : public SCUnit
     DefinePlugInCmd(Self::kRead, read_command, nullptr);
     DefinePlugInCmd(Self::kFree, free_command, nullptr);
     DefinePlugInCmd(Self::kQuery, query_command, nullptr);
-  }
-
-  static int get_slot(sc_msg_iter *arguments) {
-    int slot = arguments->geti(-1);
-    return slot >= 0 && slot < kSlots ? slot : -1;
   }
 
  protected:
@@ -348,34 +377,33 @@ template <class Self, class Player, class Voice> struct SlotUnit : public SCUnit
   }
 
   /* `command` with the arguments that follow: [buffer [message]]. */
-  static void perform_request(World *world, Command *command, sc_msg_iter *arguments, AsyncStageFn stage2,
+  static void perform_request(World *world, Command *command, Arguments &arguments, AsyncStageFn stage2,
                               AsyncStageFn stage3, void *reply, const char *name) {
     if (!command) {
       Print("%s: the server's real-time memory is used up (ServerOptions.memSize)\n", name);
       return;
     }
-    command->buffer = arguments->geti(-1);
-    size_t size = arguments->getbsize();
-    if (size > arguments->remain() - sizeof(int32)) size = 0;
-    auto message = size ? const_cast<char *>(arguments->rdpos + sizeof(int32)) : nullptr;
-    perform(world, command, stage2, stage3, free_seats, reply, name, static_cast<int>(size), message);
+    int size;
+    command->buffer = arguments.whole(-1);
+    char *message = arguments.message(&size);
+    perform(world, command, stage2, stage3, free_seats, reply, name, size, message);
   }
 
-  static void read_command(World *world, void *, sc_msg_iter *arguments, void *reply) {
-    int slot = get_slot(arguments);
-    const char *path = arguments->gets("");
-    Command *command = make_command_for_units(world, slot, path ? path : "");
-    perform_request(world, command, arguments, read2, read3, reply, Self::kRead);
+  static void read_command(World *world, void *, sc_msg_iter *from, void *reply) {
+    Arguments arguments(from);
+    const int slot = arguments.slot();
+    const char *path = arguments.text();
+    perform_request(world, make_command_for_units(world, slot, path), arguments, read2, read3, reply, Self::kRead);
   }
 
-  static void free_command(World *world, void *, sc_msg_iter *arguments, void *reply) {
-    Command *command = make_command_for_units(world, get_slot(arguments));
-    perform_request(world, command, arguments, free2, free3, reply, Self::kFree);
+  static void free_command(World *world, void *, sc_msg_iter *from, void *reply) {
+    Arguments arguments(from);
+    perform_request(world, make_command_for_units(world, arguments.slot()), arguments, free2, free3, reply, Self::kFree);
   }
 
-  static void query_command(World *world, void *, sc_msg_iter *arguments, void *reply) {
-    Command *command = make_command(world, get_slot(arguments), 0);
-    perform_request(world, command, arguments, query2, query3, reply, Self::kQuery);
+  static void query_command(World *world, void *, sc_msg_iter *from, void *reply) {
+    Arguments arguments(from);
+    perform_request(world, make_command(world, arguments.slot(), 0), arguments, query2, query3, reply, Self::kQuery);
   }
 };
 

@@ -1,71 +1,23 @@
 """NeuralAmp and MDRNN in running servers, on a JACK server of the tests' own: what a client hears back, and what a
-crowd does."""
+crowd does. NEURIG_OPERATIONS=3000 has longer runs of operations by chance."""
 
 from __future__ import annotations
 
 import json
-import random
-import socket
-import subprocess
-import time
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import neurig
+import numpy as np
 import pytest
-from pythonosc.osc_message import OscMessage
+from neurig.files import share
 
-from sc.render import SERVERS, UGen, environment, message, synthdef
+from sc.random_operations import drive
+from sc.render import SERVERS, UGen, environment, synthdef
+from sc.server import Server
 
-REPORT = 512  # floats
-
-
-class Server:
-    """A running server, and a client of it."""
-
-    def __init__(self, program: str, port: int, folder: Path, env: dict[str, str]) -> None:
-        self.log = folder / f"{program}.log"
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.connect(("127.0.0.1", port))
-        self.socket.settimeout(0.2)
-        command = [program, "-u", str(port), "-i", "0", "-o", "2", "-D", "0"]
-        with self.log.open("wb") as output:
-            self.process = subprocess.Popen(command, env=env, cwd=folder, stdout=output, stderr=output)
-
-    def send(self, *parts: object) -> None:
-        self.socket.send(message(*parts))  # type: ignore[arg-type]
-
-    def ask(self, *parts: object, answer: tuple[object, ...], seconds: float = 10) -> list:
-        """Sends a message and waits for one that begins as ``answer`` does; gives its arguments."""
-        end = time.monotonic() + seconds
-        self.send(*parts)
-        while time.monotonic() < end:
-            try:
-                got = OscMessage(self.socket.recv(65536))
-            except (TimeoutError, ConnectionRefusedError):
-                if parts[0] == "/status":  # it may not have been there yet
-                    time.sleep(0.05)
-                    self.send(*parts)
-                continue
-            if (got.address, *got.params)[: len(answer)] == answer:
-                return list(got.params)
-        pytest.fail(f"no {answer[0]} to {parts[0]}; the server said:\n{self.log.read_text()}")
-
-    def sync(self) -> None:
-        self.ask("/sync", 1, answer=("/synced",))
-
-    def command(self, name: str, *arguments: object) -> tuple[dict[str, float], str]:
-        """Performs a command and has its report sent, in buffer 0."""
-        report = message("/b_getn", 0, 0, REPORT)
-        values = self.ask("/cmd", name, *arguments, 0, report, answer=("/b_setn", 0))[3:]
-        names = ("ok", "loaded", "rate", "latency", "params", "users", "length")
-        head = dict(zip(names, values, strict=False))
-        return head, bytes(int(value) for value in values[8 : 8 + int(head["length"])]).decode()
-
-    def memory(self) -> float:
-        """Resident memory in MiB."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
-
+OPERATIONS = int(os.environ.get("NEURIG_OPERATIONS", "300"))  # of those by chance
 
 @pytest.fixture(params=SERVERS)
 def server(request: pytest.FixtureRequest, jack_server, free_port, tmp_path: Path) -> Iterator[Server]:
@@ -73,9 +25,7 @@ def server(request: pytest.FixtureRequest, jack_server, free_port, tmp_path: Pat
         key: jack_server.env[key] for key in jack_server.env if key.startswith("JACK")
     })  # fmt: skip
     try:
-        started.ask("/status", answer=("/status.reply",), seconds=20)
-        started.ask("/b_alloc", 0, REPORT, 1, answer=("/done", "/b_alloc", 0))
-        yield started
+        yield started.ready()
         assert started.process.poll() is None, f"the server has died:\n{started.log.read_text()}"
         started.send("/quit")
         if request.param == "scsynth":  # supernova sometimes aborts or hangs in quitting, also without our plugins
@@ -136,76 +86,55 @@ def test_reports(server: Server, write: Callable[..., str]) -> None:
     server.sync()
 
 
-def test_crowd(server: Server, write: Callable[..., str], tmp_path: Path) -> None:
-    """300 times at random: create, free, replace, with good files and bad ones."""
-    define(server)
-    (tmp_path / "bad.nam").write_text("{")
-    files = [write("a.nam"), write("b.nam", 4000), write("c.nam", rate=44100), str(tmp_path / "bad.nam"), "/nothing"]
-    choose = random.Random(3)
-    alive: list[int] = []
-    for k in range(300):
-        action = choose.random()
-        if action < 0.45:
-            alive.append(1000 + k)
-            server.send("/s_new", "amp", 1000 + k, 0, 0, "model", choose.randrange(4))
-        elif action < 0.75 and alive:
-            server.send("/n_free", alive.pop(choose.randrange(len(alive))))
-        elif action < 0.8 and alive:
-            server.send("/n_run", choose.choice(alive), choose.randrange(2))
-        elif action < 0.97:
-            server.send("/cmd", "neuralamp_read", choose.randrange(3), choose.choice(files))
-        else:
-            server.send("/cmd", "neuralamp_free", choose.randrange(3))
-        if k % 10 == 0:
-            server.sync()
-    _, ugens, synths, *_ = server.ask("/status", answer=("/status.reply",))
-    assert synths == len(alive) and ugens == 4 * len(alive)
-    assert sum(server.command("neuralamp_query", slot)[0]["users"] for slot in range(4)) == len(alive)
-    assert server.command("neuralamp_read", 0, files[1])[0]["ok"] == 1
-    server.send("/g_freeAll", 0)
-    server.sync()
-    assert server.command("neuralamp_query", 0)[0]["users"] == 0
+@pytest.mark.parametrize("seed", [1, 2])
+def test_operations_by_chance(server: Server, seed: int, tmp_path: Path) -> None:
+    counts = drive(server, OPERATIONS, seed, tmp_path)
+    assert sum(counts.values()) == OPERATIONS and min(counts.values()) > 0
 
 
-def test_crowd_of_predictors(server: Server, predictor_file: Callable[..., Path], tmp_path: Path) -> None:
-    """300 times at random: create, free, replace, record, with models that fit, that do not, and that are none."""
-    hands = [UGen("LFNoise0", [50], "control"), UGen("LFNoise0", [50], "control")]
-    settings = ["mode", 0.05, 0.1, 1, 0.01, 1, 1, 0, UGen("Dust", [2], "control"), UGen("Dust", [30], "control")]
-    player = UGen("MDRNN", ["model", *settings, *hands], "control", 4)
-    definition = synthdef("player", [*hands, *settings[-2:], player], model=0, mode=0)
-    server.ask("/d_recv", definition, answer=("/done", "/d_recv"))
-    server.ask("/notify", 1, answer=("/done", "/notify"))
-    (tmp_path / "bad.mdrnn").write_text("{")
-    files = [predictor_file(), predictor_file("other.mdrnn", seed=2), predictor_file("wide.mdrnn", dimension=9),
-             tmp_path / "bad.mdrnn", "/nothing"]  # fmt: skip
-    choose, alive = random.Random(4), []
-    for k in range(300):
-        action = choose.random()
-        if action < 0.45:
-            alive.append(1000 + k)
-            server.send("/s_new", "player", 1000 + k, 0, 0, "model", choose.randrange(4), "mode", choose.randrange(5))
-        elif action < 0.65 and alive:
-            server.send("/n_free", alive.pop(choose.randrange(len(alive))))
-        elif action < 0.75 and alive:
-            server.send("/n_set", choose.choice(alive), "mode", choose.randrange(5))
-        elif action < 0.8:
-            server.send("/cmd", "mdrnn_record", choose.randrange(4), choose.randrange(2))
-        elif action < 0.97:
-            server.send("/cmd", "mdrnn_read", choose.randrange(3), str(choose.choice(files)))
-        else:
-            server.send("/cmd", "mdrnn_free", choose.randrange(3))
-        if k % 10 == 0:
-            server.sync()
-    assert server.ask("/status", answer=("/status.reply",))[2] == len(alive)
-    assert sum(server.command("mdrnn_query", slot)[0]["users"] for slot in range(4)) == len(alive)
-    assert server.command("mdrnn_read", 0, str(files[0]))[0]["ok"] == 1
-    server.send("/cmd", "mdrnn_record", 0, 1)
-    server.send("/s_new", "player", 5000, 0, 0, "model", 0, "mode", 2)
-    frame = server.ask("/sync", 2, answer=("/mdrnn", 5000, 0, 0.0))
-    assert len(frame) == 7 and all(0 <= value <= 1 for value in frame[4:])
-    server.send("/g_freeAll", 0)
+def test_frames_without_a_clock(server: Server) -> None:
+    """Those that Python gives, in pieces as at once; what is wrong is refused with a reason."""
+    path = share("models", "wander.mdrnn")
+
+    def ask(performance: int, position: int, count: int, *inputs: float, seed: int = 3, pitemp: float = 1.0,
+            sigmatemp: float = 0.25, slot: int = 5) -> np.ndarray | str:  # fmt: skip
+        values = server.report("mdrnn_predict", slot, performance, position, count, seed, pitemp, sigmatemp, len(inputs),
+                               *map(float, inputs))  # fmt: skip
+        return np.reshape(values[8:], (-1, 4)) if values[0] else bytes(map(int, values[8:])).decode()
+
+    assert "empty" in ask(1, 0, 1)
+    server.command("mdrnn_read", 5, str(path))
+    predictor = neurig.Predictor(path, seed=3)
+    expected = np.array([predictor.predict(1.0, 0.25) for _ in range(200)])
+    assert len(ask(1, 0, 500)) == 126, "as many as there is room for"
+    pieces = [ask(2, position, 50) for position in range(0, 200, 50)]
+    np.testing.assert_allclose(np.concatenate(pieces), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(ask(2, 100, 50), expected[100:150], rtol=0, atol=1e-6)
+    for number in range(100, 170):  # more performances than are kept
+        ask(number, 0, 1)
+    np.testing.assert_allclose(ask(2, 150, 50), expected[150:], rtol=0, atol=1e-6)
+    frames = np.array([[0.1, 0.9, 0.9, 0.9], [0.2, 0.8, 0.9, 1.0]], np.float32)
+    predictor = neurig.Predictor(path, seed=9)
+    for frame in frames:
+        predictor.condition(frame)
+    expected = np.array([predictor.predict(1.0, 0.25) for _ in range(5)])
+    np.testing.assert_allclose(ask(3, 0, 5, *frames.ravel(), seed=9), expected, rtol=0, atol=1e-6)
+
+    assert "dimension" in ask(4, 0, 5, 0.1, 0.2)
+    assert "from 0 to 1" in ask(4, 0, 5, 0.1, 0.2, 3, 0.2)
+    assert "from 0" in ask(4, 0, 5, -1, 0.2, 0.3, 0.2)
+    assert "from 0" in ask(4, 0, 5, *[float("nan")] * 4)
+    for wrong in ({"pitemp": 0.0}, {"pitemp": float("nan")}, {"sigmatemp": -1.0}, {"sigmatemp": float("inf")}):
+        assert "temp" in ask(4, 0, 5, **wrong)
+    for position, count in ((-1, 1), (0, 0), (0, -7)):
+        assert "position" in ask(4, position, count)
+    assert "0 to 1023" in ask(4, 0, 1, slot=1024)
+    assert isinstance(ask(4, 2**31 - 1, 1), np.ndarray), "a position far away is not waited for"
+    server.command("neuralamp_read", 5, str(share("models", "crunch.nam")))
+    assert len(ask(2, 0, 3)) == 3, "amps have slots of their own"
+    for arguments in ((), ("x",), (5, "x", "y"), (5, 1, 0, 1, 3, 1.0, 0.1, 10**9), (5, 1, 0, 1, 3, 1.0, 0.1, -9, 1.0)):
+        server.send("/cmd", "mdrnn_predict", *arguments)
     server.sync()
-    assert server.command("mdrnn_query", 0)[0]["users"] == 0
 
 
 def test_what_is_replaced_is_freed(server: Server, write: Callable[..., str]) -> None:
