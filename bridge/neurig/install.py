@@ -10,6 +10,7 @@ import os
 import platform
 import re
 import subprocess
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -129,8 +130,16 @@ def _contents(host: str) -> dict[str, bytes]:
             for old, new in _MOVED.get(source, {}).items() if path.suffix == ".pd" else ():
                 content = content.replace(old, new)
             contents[(where / path.relative_to(folder)).as_posix()] = content
+    if host == "sc":
+        contents["command"] = f"{_command()}\n".encode()  # for Rig.boot
     lines = (f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in contents.items())
     return contents | {_LIST: "".join(lines).encode()}
+
+
+def _command() -> Path:
+    """The ``neurig`` command that this Python package belongs to: a clone's ``run``, or that of its environment."""
+    run = share("LICENSE").parent / "run"
+    return run if run.is_file() else Path(sys.executable).with_name("neurig")
 
 
 def _sources() -> dict[str, bytes]:

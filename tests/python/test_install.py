@@ -102,11 +102,13 @@ def test_sclang_compiles_the_classes_and_finds_the_models(home: Path, command: C
     document = home / "test.scd"
     document.write_text(
         '[NeuralAmp, MDRNN, Rig].do { |class| ("class" + class.filenameSymbol).postln };\n'
-        '["crunch.nam", "wander.mdrnn"].do { |name| ("model" + NeuralAmpModel.bundled(name)).postln };\n0.exit;\n'
+        '["crunch.nam", "wander.mdrnn"].do { |name| ("model" + NeuralAmpModel.bundled(name)).postln };\n'
+        '"PATH".setenv("/nowhere"); ("command" + Rig.command).postln;\n0.exit;\n'
     )
     posted = run_sclang(document, new_user(home))
     for line in (*(f"class {installed}/Classes/{name}.sc" for name in ("NeuralAmp", "MDRNN", "Rig")),
-                 *(f"model {installed}/models/{name}" for name in ("crunch.nam", "wander.mdrnn"))):
+                 *(f"model {installed}/models/{name}" for name in ("crunch.nam", "wander.mdrnn")),
+                 f"command {share('LICENSE').parent / 'run'}"):
         assert f"\n{line}\n" in posted, posted
     assert "ERROR" not in posted
 
