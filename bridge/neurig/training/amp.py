@@ -358,7 +358,7 @@ class Training:
         self._saving = self._saved - began
 
     def _save_now_and_then(self) -> None:
-        if time.monotonic() - self._saved > max(2.0, 50 * self._saving):
+        if time.monotonic() - self._saved > max(1.0, 50 * self._saving):
             self.save()
 
     def resume(self) -> str:
