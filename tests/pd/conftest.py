@@ -1,10 +1,11 @@
 """What the tests of Pure Data share: small amps made here, and the versions of Pd that they run in."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pd.live import Live
 from pd.later import Missing, later_pd
 
 
@@ -45,3 +46,10 @@ def pd(request: pytest.FixtureRequest) -> str:
         return str(later_pd(64 if "double" in request.param else 32))
     except Missing as missing:
         pytest.skip(f"Pd {request.param} cannot be fetched here: {missing}")
+
+
+@pytest.fixture
+def live(free_port: Callable[[], int]) -> Iterator[Live]:
+    pd = Live(free_port())
+    yield pd
+    pd.close()

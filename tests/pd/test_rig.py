@@ -1,6 +1,7 @@
 """[neurig.rig] in real Pd steers a real server: over OSC, on a JACK server without hardware."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 import soundfile
 from neurig.files import share
+from pd.live import Live
 from pd.render import Boxes, Patch, complaints, run
+from rig.client import Client
 
 
 @contextmanager
@@ -149,23 +152,55 @@ def test_sound_is_built_and_steered_from_pd(jack_server: object, tmp_path: Path,
     assert y[-1000:].mean() == pytest.approx(0.05, abs=1e-4)
 
 
-def test_the_example_steers_a_rig(tmp_path: Path, free_port: Callable[[], int]) -> None:
-    """The boxes of examples/pd/steer-rig.pd, clicked in their order."""
+def at_port(patch: Path, port: int, folder: Path) -> Path:
+    """A copy of a patch whose objects look for their server at this port."""
+    text = re.sub(r"(?<= )(neurig\.(?:rig|node|amp|predictor|param))(?=[ ;,])", rf"\1 -port {port}", patch.read_text())
+    copy = folder / patch.name
+    copy.write_text(text)
+    return copy
+
+
+def test_the_example_builds_and_steers_a_rig(
+    live: Live, tmp_path: Path, free_port: Callable[[], int], wait_until: Callable[..., object]
+) -> None:
     port = free_port()
-    boxes = Boxes(share("examples", "pd/steer-rig.pd"))
-    boxes.replace("obj", "neurig.rig", f"neurig.rig -port {port}")
-    boxes.listen("obj", "neurig.rig", "print out")
-    for ms, kind, start in ((300, "msg", "new pd-guitar"), (800, "msg", "new pd-hand"), (1800, "msg", "free pd-hand"),
-                            (2000, "msg", "free pd-guitar")):
-        boxes.click(ms, kind, start)
+    patch = at_port(share("examples", "pd/steer-rig.pd"), port, tmp_path)
     with serving(tmp_path, port, "--backend", "clock"):
-        console = run(boxes.write(tmp_path / "steer.pd", quit_after=2400), batch=False)
-    assert not [line for line in console if "error" in line]
-    done = [line.split()[2] for line in console if line.startswith("out: done")]
-    assert done.count("/rig/new") == 6 and done.count("/rig/map") == 3 and done.count("/rig/free") == 6
-    for knob in ("pd-amp gain", "pd-echo time", "pd-echo feedback"):
-        values = {line for line in console if line.startswith(f"out: {knob} ")}
-        assert len(values) > 5, f"{knob} was not moved"
+        client = Client(port)
+        live.send(f"pd open {patch.name} {patch.parent}")
+        wait_until(lambda: [entry[0] for entry in client.list()].count("connection") == 4, "four connections")
+        wait_until(lambda: sorted(entry[0] for entry in client.list()) == ["connection"] * 4 + ["map"] * 3 + ["node"] * 6,
+                   "the nodes and maps")
+        assert client.get("/rig/pd-guitar/play") == 0 and client.get("/rig/pd-hand/run") == 0
+        live.send("steer-play 1", "steer-hand 1")
+        knobs = "/rig/pd-amp/gain", "/rig/pd-echo/time", "/rig/pd-echo/feedback"
+        before = [client.get(knob) for knob in knobs]
+        wait_until(lambda: all(client.get(knob) != value for knob, value in zip(knobs, before)), "moving knobs")
+        assert client.get("/rig/pd-guitar/play") == 1
+        live.send(f"pd-{patch.name} menuclose 1")
+        wait_until(lambda: not client.list(), "the rig's end")
+        client.close()
+    assert not complaints(live.console) and len(live.console) == 1, live.console
+
+
+@pytest.mark.parametrize("name", ["neurig.amp", "neurig.node", "neurig.predictor", "neurig.param"])
+def test_the_help_patches_of_the_nodes(
+    live: Live, name: str, clocked_port: int, tmp_path: Path, wait_until: Callable[..., object]
+) -> None:
+    """They make what they show, say nothing that is wrong, and take it away."""
+    client = Client(clocked_port)
+    for kind, node, *_ in client.list():
+        if kind == "node":
+            client.do("/rig/free", node)
+    patch = at_port(share("pd", f"{name}-help.pd"), clocked_port, tmp_path)
+    made = set(re.findall(r"(?<= )(help-\w+)(?= |;)", "\n".join(
+        line for line in patch.read_text().split("\n") if re.match(r"#X obj \d+ \d+ neurig\.(node|amp|predictor)", line))))
+    live.send(f"pd open {patch.name} {patch.parent}")
+    wait_until(lambda: {entry[1] for entry in client.list() if entry[0] == "node"} == made, f"{made}")
+    live.send(f"pd-{patch.name} menuclose 1")
+    wait_until(lambda: not client.list(), "their end")
+    client.close()
+    assert len(live.console) == 1, live.console
 
 
 def test_the_help_patch_speaks_with_a_rig(clocked_port: int, tmp_path: Path) -> None:
