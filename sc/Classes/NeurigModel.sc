@@ -24,7 +24,7 @@ NeurigModel {
 		var quark = File.realpath(NeurigModel.filenameSymbol.asString).dirname.dirname;
 		var folders = [quark, quark.dirname].collect(_ +/+ "models");  // installed, or in the repository
 		var folder = folders.detect(File.exists(_)) ? folders[0];
-		name = name ? this.prBundled;
+		name = name ?? { this.prBundled };
 		if(File.exists(folder +/+ name).not) { Error("%: there is no % in %".format(this.name, name, folder)).throw };
 		^folder +/+ name
 	}

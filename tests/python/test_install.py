@@ -113,6 +113,17 @@ def test_sclang_compiles_the_classes_and_finds_the_models(home: Path, command: C
     assert "ERROR" not in posted
 
 
+def test_the_folder_is_a_quark(home: Path, tmp_path: Path, command: Command) -> None:
+    command("install", "sc", "--to", tmp_path)
+    document, env = home / "test.scd", new_user(home)
+    document.write_text(f'Quarks.install("{tmp_path / "neurig"}");\nQuarks.installed.postln;\n0.exit;\n')
+    assert f"[ Quark: neurig[{neurig.__version__}] ]" in run_sclang(document, env)
+    document.write_text('[NeuralAmp, Pmdrnn, Rig].postln; NeurigModel.bundled("crunch.nam").postln;\n0.exit;\n')
+    posted = run_sclang(document, env)
+    assert "[ class NeuralAmp, class Pmdrnn, class Rig ]" in posted
+    assert f"{tmp_path}/neurig/models/crunch.nam" in posted, posted
+
+
 def test_the_folder_for_extensions_is_that_of_the_environment(
     home: Path, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
