@@ -39,8 +39,8 @@ def test_pairs_are_found_by_their_names(tmp_path: Path, files: list[str], pairs:
     for name in files:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = {one.name: f"{one.input.relative_to(tmp_path)} {one.output.relative_to(tmp_path)}" for one in find(tmp_path)}
-    assert found == pairs
+    assert {one.name: " ".join(str(path.relative_to(tmp_path)) for path in (one.input, one.output))
+            for one in find(tmp_path)} == pairs
 
 
 def test_own_signal_is_an_input_whatever_its_name(tmp_path: Path) -> None:
@@ -180,6 +180,6 @@ def test_no_cluster(recordings: Path, tmp_path: Path) -> None:
     except ImportError:
         reason = "a cluster takes Ray, which is not installed: pip install 'neurig[cluster]'"
     else:
-        reason = "there is no Ray cluster at 127.0.0.1:1"
+        reason = "there is no Ray cluster at 127.0.0.1:1 (Connection refused)"
     _, errors = finish(start(tmp_path, "--ray", "127.0.0.1:1"), code=1)
     assert f"Error: {reason}" in errors

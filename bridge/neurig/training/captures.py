@@ -1,9 +1,9 @@
 """Many captures: an amp for each pair of recordings in a folder, and for each of several architectures.
 
 Each is a *trial*: one run of ``neurig train amp`` in a process of its own, whose profile goes to
-``PROFILES/CAPTURE/ARCHITECTURE``. They run in turn on this machine, or side by side on a cluster of Ray. A trial that is
-killed, or crashes, is tried again, and goes on where it was; one that is refused (its recording is clipped, say) is not.
-What became of each is kept in ``PROFILES/captures.json``; trials that are done are not done again.
+``PROFILES/CAPTURE/ARCHITECTURE``. They run in turn on this machine, or side by side on a cluster of Ray. A trial that
+is killed, or crashes, is tried again, and goes on where it was; one that is refused (its recording is clipped, say) is
+not. What became of each is kept in ``PROFILES/captures.json``; trials that are done are not done again.
 """
 
 import ctypes
@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -334,6 +335,7 @@ def _on_ray(trials: Sequence[Trial], keys: dict[str, str], place: Path, address:
         import ray
     except ImportError:
         raise TrainingError("a cluster takes Ray, which is not installed: pip install 'neurig[cluster]'") from None
+    _reach(address)
     try:
         ray.init(address=None if address == "local" else address, include_dashboard=False, log_to_driver=False,
                  logging_level="error", ignore_reinit_error=True)
@@ -366,6 +368,21 @@ def _on_ray(trials: Sequence[Trial], keys: dict[str, str], place: Path, address:
             end(trial, number, began, attempt)
     finally:
         ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Ray itself waits for minutes where nobody is there.
+
+    :raises TrainingError: where nobody answers
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return  # "local", or "auto"
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or str(problem)
+        raise TrainingError(f"there is no Ray cluster at {address} ({reason})") from None
 
 
 def _there(key: str, trial: Trial, source: bytes, recorded: bytes) -> tuple[_Attempt, dict[str, bytes]]:
