@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 ROOT = Path(__file__).resolve().parents[2]
 # What Pd says of a patch that is not as its author meant it. It goes on all the same, and its exit code stays 0.
-COMPLAINT = re.compile(r"error|couldn't create|can't open|can't find|no such|no method|\(ignored\)|connection failed")
+COMPLAINT = re.compile(r"error|couldn't create|can't open|can't find|no such|no method|\(ignored\)|connection failed"
+                       r"|multiply defined")
 
 
 class Patch:
