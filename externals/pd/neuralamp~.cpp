@@ -16,8 +16,8 @@
 #include "loading.h"
 
 #include <dlfcn.h>
-#include <time.h>
 #include <strings.h>
+#include <time.h>
 
 #include <algorithm>
 #include <vector>
@@ -30,7 +30,8 @@ using Amp = std::unique_ptr<neurig_amp, Free<neurig_amp_free>>;
 // Pd 0.54 and later have signals of several channels. One binary serves all versions: what is newer than 0.53 is looked
 // up when the object is loaded, and the signal's channels are read where a newer Pd has put them.
 constexpr int kMaxChannels = 64;  // neurig_amp_new_channels
-constexpr int kMaxDelay = 1 << 20;  // neurig_instance_new_deferred
+constexpr int kMaxDelay = 1 << 20;  // samples; neurig_instance_new_deferred
+constexpr int kMaxThreaded = 1024;  // blocks
 constexpr int kMaxKnobs = 64;
 constexpr int kSlice = 64;  // samples for which knobs stay as they are
 constexpr int kMultichannelClass = 0x10;
@@ -80,10 +81,10 @@ struct KnobInlet {
 
 // CPU time of the model, as a part of the time that its signal lasts; over about a second.
 struct Meter {
-  double busy = 0, lasted = 0;                    // seconds so far
-  const neurig_instance *instance = nullptr;      // that has a thread, …
-  double worker = 0;                              // … and what that had used when the second began
-  double percent = 0;                             // of the last whole second
+  double busy = 0, lasted = 0;                // seconds so far
+  const neurig_instance *instance = nullptr;  // that has a thread, …
+  double worker = 0;                          // … and what that had used when the second began
+  double percent = 0;                         // in the last whole second
 
   void add(double seconds, double signal, const neurig_instance *now) {
     busy += seconds;
@@ -102,15 +103,15 @@ struct Player {
   t_canvas *canvas;
   t_clock *clock;
   bool in_background = true;
-  int threaded = 0;  // blocks; 0: the model computes where all of Pd does
-  int block = 0;     // samples
+  int threaded = 0;           // blocks; 0: the model computes where all of Pd does
+  int block = 0;              // samples
   // as in neurig.h: NEURIG_AMP_GAIN, OUT, BYPASS, XFADE, LEVEL, DBU
   float settings[6] = {0, 0, 0, 20, NEURIG_LEVEL_RAW, 12};
-  float slim = 1;                     // of models that come in several sizes
+  float slim = 1;             // of models that come in several sizes
   Amp amp;
-  Place place;                        // of the amp's instances
-  size_t inlets = 1;                  // for signals; there are as many outlets
-  std::string path;                   // of the model that plays
+  Place place;                // of the amp's instances
+  size_t inlets = 1;          // for signals; there are as many outlets
+  std::string path;           // of the model that plays
   Model model;
   std::vector<float> knobs;   // the model's own
   int replaced = 0;           // instances that the amp still fades out
@@ -187,7 +188,7 @@ void prepare(NeuralAmp *x, int channels, double rate, int block) {
   player.block = block;
   player.place.channels = channels;
   player.place.rate = rate;
-  player.place.delay = std::min(player.threaded * block, kMaxDelay);
+  player.place.delay = static_cast<int>(std::min<int64_t>(int64_t{player.threaded} * block, kMaxDelay));
   if (player.amp && player.place == before) return;
   player.replaced = 0;
   player.amp.reset(neurig_amp_new_channels(rate, channels));
@@ -454,7 +455,7 @@ void *create(t_symbol *, int argc, t_atom *argv) {
       return flag == name && value >= least && value <= most && value == std::floor(value);
     };
     const bool inlets = whole("-ch", 1, kMaxChannels), quality = whole("-q", 0, 2);
-    const bool knob_inlets = whole("-knobs", 0, kMaxKnobs), threaded = whole("-threaded", 0, kMaxDelay);
+    const bool knob_inlets = whole("-knobs", 0, kMaxKnobs), threaded = whole("-threaded", 0, kMaxThreaded);
     const bool xfade = flag == "-xfade" && std::isfinite(value);
     if (inlets) player.inlets = static_cast<size_t>(value);
     if (quality) player.place.quality = static_cast<int>(value);

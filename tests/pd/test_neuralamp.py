@@ -430,7 +430,7 @@ def test_wrong_messages_get_one_clear_error(amp_file: AmpFile, message: str) -> 
 
 @pytest.mark.parametrize("text", [
     "-q 3", "-q", "-q good", "-ch 0", "-ch 65", "-ch 1.5", "-xfade", "-xfade long", "-loud 11", "-knobs -1",
-    "-knobs 65", "-knobs all", "-threaded -1", "-threaded 0.5", "-threaded 2e7", "-threaded",
+    "-knobs 65", "-knobs all", "-threaded -1", "-threaded 0.5", "-threaded 1025", "-threaded",
 ])  # fmt: skip
 def test_wrong_flags_get_one_clear_error(amp_file: AmpFile, text: str) -> None:
     path = amp_file()
