@@ -97,7 +97,8 @@ class Live:
 def _patch(port: int) -> Patch:
     patch = Patch()
     patch.sub(Patch(), "stage")
-    listen, name, rest, receiver = (patch.obj(text) for text in (f"netreceive {port}", "list split 1", "list trim", "send"))
+    listen, name = patch.obj(f"netreceive {port}"), patch.obj("list split 1")
+    rest, receiver = patch.obj("list trim"), patch.obj("send")
     patch.connect(listen, name)
     # The words after the first come first: they wait until it has said whose they are.
     wait, both = patch.obj("list append"), patch.obj("t b l")

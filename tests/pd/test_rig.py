@@ -41,7 +41,7 @@ def clocked_port(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[
 
 
 def ask(port: int, *steps: str | float) -> list[list[str]]:
-    """Sends messages through [neurig.rig], each when all before it has been answered; a number is a pause in ms instead.
+    """Sends messages through [neurig.rig], each when all before it has been answered; a number is a pause in ms.
 
     :returns: for each step, what came out of it (as ``out: …``) or was posted
     """
@@ -147,7 +147,7 @@ def test_sound_is_built_and_steered_from_pd(jack_server: object, tmp_path: Path,
         )  # fmt: skip
         assert not any(map(complaints, told)), told
     y, rate = soundfile.read(heard)
-    assert rate == jack_server.rate and 0.4 < len(y) / rate < 5
+    assert rate == jack_server.rate and 0.1 < len(y) / rate < 5
     assert y.max() == pytest.approx(0.5, abs=1e-3)
     assert y[-1000:].mean() == pytest.approx(0.05, abs=1e-4)
 
@@ -169,8 +169,8 @@ def test_the_example_builds_and_steers_a_rig(
         client = Client(port)
         live.send(f"pd open {patch.name} {patch.parent}")
         wait_until(lambda: [entry[0] for entry in client.list()].count("connection") == 4, "four connections")
-        wait_until(lambda: sorted(entry[0] for entry in client.list()) == ["connection"] * 4 + ["map"] * 3 + ["node"] * 6,
-                   "the nodes and maps")
+        whole = ["connection"] * 4 + ["map"] * 3 + ["node"] * 6
+        wait_until(lambda: sorted(entry[0] for entry in client.list()) == whole, "the nodes and maps")
         assert client.get("/rig/pd-guitar/play") == 0 and client.get("/rig/pd-hand/run") == 0
         live.send("steer-play 1", "steer-hand 1")
         knobs = "/rig/pd-amp/gain", "/rig/pd-echo/time", "/rig/pd-echo/feedback"
@@ -193,8 +193,8 @@ def test_the_help_patches_of_the_nodes(
         if kind == "node":
             client.do("/rig/free", node)
     patch = at_port(share("pd", f"{name}-help.pd"), clocked_port, tmp_path)
-    made = set(re.findall(r"(?<= )(help-\w+)(?= |;)", "\n".join(
-        line for line in patch.read_text().split("\n") if re.match(r"#X obj \d+ \d+ neurig\.(node|amp|predictor)", line))))
+    made = set(re.findall(r"#X obj \d+ \d+ neurig\.(?:node|amp|predictor) -port \d+\s(help-\w+)", patch.read_text()))
+    assert made
     live.send(f"pd open {patch.name} {patch.parent}")
     wait_until(lambda: {entry[1] for entry in client.list() if entry[0] == "node"} == made, f"{made}")
     live.send(f"pd-{patch.name} menuclose 1")

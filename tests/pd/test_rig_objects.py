@@ -1,4 +1,4 @@
-"""[neurig.amp], [neurig.predictor], [neurig.node] and [neurig.param] in real Pd, with a real server that comes and goes."""
+"""[neurig.amp], [neurig.predictor], [neurig.node], [neurig.param] in real Pd, with a real server that comes and goes."""
 
 import os
 import re
@@ -92,7 +92,9 @@ def test_it_is_made_with_its_model_and_values_and_tells_them(live: Live, server:
     ("lead", "lead", {"gain": 0, "model": ""}), ("lead gain 3 out -3", "lead", {"gain": 3, "out": -3}),
     ("lead crunch.nam out 1", "lead", {"out": 1, "gain": 0}),
 ])  # fmt: skip
-def test_arguments(live: Live, server: Server, rig: Client, arguments: str, name: str, values: dict[str, object]) -> None:
+def test_arguments(
+    live: Live, server: Server, rig: Client, arguments: str, name: str, values: dict[str, object]
+) -> None:
     amp(live, server, arguments)
     live.wait("there: 1")
     assert nodes(rig) == {name: "amp"}
@@ -137,6 +139,29 @@ def test_it_is_freed_with_its_object_and_with_pd(live: Live, server: Server, rig
     assert live.process.wait(timeout=10) == 0
 
 
+def test_in_every_pd(
+    pd: str, server: Server, rig: Client, free_port: Callable[[], int], wait_until: Wait
+) -> None:
+    """Made, set, followed; and freed, where Pd quits."""
+    live = Live(free_port(), pd=pd)
+    try:
+        port = server.port
+        live.stage([f"neurig.amp -port {port} lead crunch.nam gain -6", f"neurig.param -port {port} /rig/lead/gain",
+                    "print value", "r turn", f"neurig.predictor -port {port} hand wander.mdrnn mode battle",
+                    "print played", f"neurig.rig -port {port}", "print up"],
+                   (1, 0, 2, 0), (3, 0, 1, 0), (4, 0, 5, 0), (6, 1, 7, 0))
+        for said in ("value: -6", "played: ", "up: 1"):
+            live.wait(said)
+        live.send("turn 3.25")
+        live.wait("value: 3.25")
+        assert rig.get("/rig/lead/gain") == 3.25 and nodes(rig) == {"lead": "amp", "hand": "predictor"}
+        assert not complaints(live.console), live.console
+        assert live.quit() == 0
+        wait_until(lambda: not nodes(rig), "the nodes' end")
+    finally:
+        live.close()
+
+
 def test_a_patch_that_is_closed_frees_what_is_in_it(live: Live, server: Server, rig: Client, wait_until: Wait,
                                                      tmp_path: Path) -> None:
     (tmp_path / "song.pd").write_text(f"#N canvas 0 0 300 200 12;\n#X obj 10 10 neurig.amp -port {server.port} deep;\n")
@@ -161,14 +186,15 @@ def test_wrong_values_and_names_are_told(live: Live, server: Server, rig: Client
     live.send("tell gian 3", "tell gain 1000", "tell gain")
     live.wait("value: gain -6", at)
     told = live.console[at:]
-    assert [line for line in told if line.startswith("value: error")] == [line for line in told if " error /rig/lead/" in line]
+    errors = [line.split()[2:4] for line in told if line.startswith("value: error")]
+    assert errors == [["/rig/lead/gian", "unknown"], ["/rig/lead/gain", "bad_value"]]
     assert "did you mean gain?" in told[0] and told[0].endswith("(lead: /rig/lead/gian unknown)")
     assert "neurig: gain goes from -60 to 60 dB, not 1000 (lead: /rig/lead/gain bad_value)" in told
 
 
 @pytest.mark.parametrize(("arguments", "code"), [
-    ("le.ad", "bad_value"), ("lead nowhere.nam", "bad_file"), ("lead gian 3", "unknown"), ("lead gain 999", "bad_value"),
-    ("free", "bad_value"),
+    ("le.ad", "bad_value"), ("free", "bad_value"), ("lead nowhere.nam", "bad_file"), ("lead gian 3", "unknown"),
+    ("lead gain 999", "bad_value"),
 ])  # fmt: skip
 def test_what_cannot_be_made_is_told_once(live: Live, server: Server, rig: Client, arguments: str, code: str) -> None:
     amp(live, server, arguments)
@@ -191,7 +217,8 @@ def test_without_a_name_they_do_nothing(live: Live, server: Server, rig: Client,
 def test_connections_are_kept(live: Live, server: Server, rig: Client, wait_until: Wait) -> None:
     """Whatever is made first, and whatever somebody else does."""
     live.stage([f"neurig.amp -port {server.port} lead", f"neurig.node -port {server.port} cab ir file open-back.wav",
-                f"neurig.node -port {server.port} echo delay time 100", "r tell", "r tell-cab"], (3, 0, 0, 0), (4, 0, 1, 0))
+                f"neurig.node -port {server.port} echo delay time 100", "r tell", "r tell-cab"],
+               (3, 0, 0, 0), (4, 0, 1, 0))
     live.send("tell connect cab", "tell-cab connect echo")
     wait_until(lambda: connections(rig) == [("lead", "cab"), ("cab", "echo")], "two connections")
     rig.do("/rig/free", "cab")
@@ -218,26 +245,28 @@ def mortal(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Server]:
 def test_all_is_made_again_where_the_server_returns(live: Live, mortal: Server, wait_until: Wait) -> None:
     port = mortal.port
     live.stage([f"neurig.amp -port {port} lead crunch.nam gain -6", f"neurig.node -port {port} out output", "r tell",
-                "print there", f"neurig.param -port {port} /rig/lead/out", "r turn", "print turned", "print there-param",
-                f"neurig.predictor -port {port} hand wander.mdrnn mode battle", "r tell-hand"],
-               (2, 0, 0, 0), (0, 1, 3, 0), (5, 0, 4, 0), (4, 0, 6, 0), (4, 2, 7, 0), (9, 0, 8, 0))
+                "print there", f"neurig.param -port {port} /rig/lead/out", "r turn", "print turned",
+                "print there-param", f"neurig.predictor -port {port} hand wander.mdrnn mode battle", "r tell-hand", "print amp"],
+               (2, 0, 0, 0), (0, 1, 3, 0), (5, 0, 4, 0), (4, 0, 6, 0), (4, 2, 7, 0), (9, 0, 8, 0), (0, 0, 10, 0))
     live.send("tell connect out", "tell-hand map 1 /rig/lead/gain -20 20")
     at = max(live.wait("there-param: 1"), live.wait("there: 1"))
     live.send("turn -3", "tell slim 0.5")
     live.wait("turned: -3", at)
+    live.wait("amp: out -3", at)  # the node has heard of it
     client = Client(port)
     wait_until(lambda: len(client.list()) == 5, "three nodes, a connection and a map")
     wait_until(lambda: client.get("/rig/lead/gain") != -6, "the predictor's hand on the gain")
     client.close()
 
+    before = len(live.console)
     mortal.kill()
-    at = live.wait("there: 0", at)
-    live.wait("neurig: no answer: is a rig running", at - 2)
+    at = live.wait("there: 0", before)
+    live.wait("neurig: no answer: is a rig running", before)
     live.send("tell dbu 3")  # is meant for later
     mortal.start()
     at = live.wait("there: 1", at)
     client = Client(port)
-    assert client.get("/rig/lead/slim") == 0.5 and client.get("/rig/lead/dbu") == 3 and client.get("/rig/lead/out") == -3
+    assert {key: client.get(f"/rig/lead/{key}") for key in ("slim", "dbu", "out")} == {"slim": 0.5, "dbu": 3, "out": -3}
     wait_until(lambda: len(client.list()) == 5, "all of it again")
     client.do("/rig/lead/out", -9.0)
     live.wait("turned: -9", at)
@@ -246,7 +275,8 @@ def test_all_is_made_again_where_the_server_returns(live: Live, mortal: Server, 
 
 def test_an_absent_server_is_told_once(live: Live, free_port: Callable[[], int]) -> None:
     port = free_port()
-    live.stage([f"neurig.amp -port {port} lead", f"neurig.param -port {port} /rig/lead/gain", "r tell"], (2, 0, 0, 0), (2, 0, 1, 0))
+    live.stage([f"neurig.amp -port {port} lead", f"neurig.param -port {port} /rig/lead/gain", "r tell"],
+               (2, 0, 0, 0), (2, 0, 1, 0))
     live.send("tell -3", "tell bang")
     live.settle(4.5)
     assert [line.split("(")[-1] for line in live.console[1:]] == ["lead: /rig unavailable)"]
@@ -300,8 +330,9 @@ def test_a_parameter_ramps_and_refuses(live: Live, server: Server, rig: Client) 
 def test_a_slider_on_both_sides_comes_to_rest(live: Live, server: Server, rig: Client) -> None:
     """A slider that sends to the parameter, and is moved by it, does not go round and round."""
     rig.do("/rig/new", "lead", "amp")
-    live.stage([f"neurig.param -port {server.port} /rig/lead/gain", "hsl 128 15 -60 60 0 0 empty empty empty -2 -8 0 10 "
-                "#fcfcfc #000000 #000000 0 1", "print moved", "r turn"], (0, 0, 1, 0), (1, 0, 0, 0), (1, 0, 2, 0), (3, 0, 1, 0))
+    slider = "hsl 128 15 -60 60 0 0 empty empty empty -2 -8 0 10 #fcfcfc #000000 #000000 0 1"
+    live.stage([f"neurig.param -port {server.port} /rig/lead/gain", slider, "print moved", "r turn"],
+               (0, 0, 1, 0), (1, 0, 0, 0), (1, 0, 2, 0), (3, 0, 1, 0))
     at = live.wait("moved: ")
     rig.do("/rig/lead/gain", 7.3)
     live.wait("moved: 7", at)
@@ -363,8 +394,8 @@ def test_a_predictor_plays_and_is_played_with(live: Live, server: Server, rig: C
 
 
 def test_its_maps(live: Live, server: Server, rig: Client, wait_until: Wait) -> None:
-    live.stage([f"neurig.amp -port {server.port} lead", f"neurig.predictor -port {server.port} hand wander.mdrnn mode battle",
-                "r tell"], (2, 0, 1, 0))
+    live.stage([f"neurig.amp -port {server.port} lead",
+                f"neurig.predictor -port {server.port} hand wander.mdrnn mode battle", "r tell"], (2, 0, 1, 0))
     live.send("tell map 1 /rig/lead/gain -18 12")
     wait_until(lambda: ("map", "hand", 1, "/rig/lead/gain", -18, 12) in rig.list(), "the map")
     live.send("tell unmap 1")
