@@ -1,4 +1,5 @@
-// The past of a convolution's input: planar rows that grow towards their end, and are then wound back.
+// The past of a convolution's input: planar rows in a ring. What is written is written twice, a ring's length apart, so
+// that the past lies in one piece before the present, wherever that is.
 #pragma once
 #include "model.h"
 
@@ -6,7 +7,7 @@ namespace neurig {
 
 struct History {
   int channels = 0, look = 0;  // look: how many frames before the present one are read
-  int capacity = 0, stride = kRow;
+  int length = 0, stride = kRow;
   int64_t place = 0;
   size_t head = 0;
 
@@ -16,36 +17,32 @@ struct History {
       place = layout.take(int64_t(channels) * kRow);
       return;
     }
-    const int64_t size = 3 * look_ + 16 * kBlock;
-    if (size > kMaxStateFloats)
+    const int64_t size = (look_ + kBlock + kPad - 1) / kPad * kPad;
+    if (2 * size > kMaxStateFloats)
       throw Error("a convolution over " + std::to_string(look_) + " samples needs too much memory");
-    look = int(look_), capacity = int(size);
+    look = int(look_), length = int(size);
     // Rows a multiple of 4 KiB apart would compete for the same cache lines.
-    stride = (capacity + kPad + 15) / 16 * 16;
+    stride = 2 * length + kRow;
     while (stride / 16 % 4 != 1) stride += 16;
     place = layout.take(int64_t(channels) * stride);
-    // Winding back copies memory: spread over time, no block has to do several.
     head = layout.heads.size();
-    layout.heads.push_back(look + int(head) % ((capacity - look) / kBlock) * kBlock);
+    layout.heads.push_back(0);
   }
 
-  // [real time] The first row's place for the next block, after making room for it.
+  // [real time] The first row's place for the next block.
   float *next(State &state) const {
     float *const rows = state.data.data() + place;
-    if (!look) return rows;
-    int &at = state.heads[head];
-    if (at + kBlock > capacity) {
-      for (int c = 0; c < channels; c++) {
-        float *row = rows + ptrdiff_t(c) * stride;
-        std::memmove(row, row + at - look, size_t(look) * sizeof(float));
-      }
-      at = look;
-    }
-    return rows + at;
+    return look ? rows + length + state.heads[head] : rows;
   }
-  // [real time] `n` frames have been written there, and read.
-  void advance(State &state, int n) const {
-    if (look) state.heads[head] += n;
+  // From each frame to where it is written again.
+  ptrdiff_t twin() const { return look ? -ptrdiff_t(length) : 0; }
+  // [real time] `n` frames have been written there, once or twice, and read.
+  void advance(State &state, int n, bool twice = false) const {
+    if (!look) return;
+    float *const here = next(state);
+    if (!twice) kernels().copy(here, stride, here + twin(), stride, channels, n);
+    int &at = state.heads[head];
+    at = at + n < length ? at + n : at + n - length;
   }
 };
 

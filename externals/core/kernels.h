@@ -33,6 +33,7 @@ struct LayerBlock {
   bool first;
   float *next;  // may be null
   ptrdiff_t next_stride;
+  ptrdiff_t next_twin;  // from each of its places to a second one (see history.h), 0 where there is none
   int frames;
   // Of a paired layer: rows of `dilation` frames, and how many frames there have been, modulo two dilations.
   float *kept;
@@ -93,6 +94,7 @@ struct Kernels {
                  ptrdiff_t add_stride, const Source *sources, int count, int frames);
   // In place, on `channels` rows of `frames`; `params` as the kind needs, else null.
   void (*activate)(Activation kind, const float *params, float *x, ptrdiff_t stride, int channels, int frames);
+  void (*copy)(const float *from, ptrdiff_t from_stride, float *to, ptrdiff_t to_stride, int channels, int frames);
   // x[c][f] *= y[c][f], x[c][f] += y[c][f]
   void (*multiply)(float *x, ptrdiff_t x_stride, const float *y, ptrdiff_t y_stride, int channels, int frames);
   void (*add)(float *x, ptrdiff_t x_stride, const float *y, ptrdiff_t y_stride, int channels, int frames);

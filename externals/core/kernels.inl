@@ -86,14 +86,15 @@ template <int N> INLINE void load_row(V (&in)[N], const float *x) {
   }
 }
 // The same for the C channels of a tap: unrolled only where they are few, or the code would leave its cache.
-template <int C, int T, int N> INLINE void accumulate_tap(V (&z)[T][N], const float *w, const float *x, ptrdiff_t stride) {
+template <int C, int Each, int T, int N>
+INLINE void accumulate_tap(V (&z)[T][N], const float *w, ptrdiff_t tile_floats, const float *x, ptrdiff_t stride) {
   V in[N];
   if constexpr (C <= 4) {
 #pragma GCC unroll 4
-    for (int i = 0; i < C; i++) load_row(in, x + i * stride), accumulate<T>(z, w + i * T, in);
+    for (int i = 0; i < C; i++) load_row(in, x + i * stride), accumulate<Each>(z, w + i * Each, tile_floats, in);
   } else {
 #pragma GCC unroll 1
-    for (int i = 0; i < C; i++) load_row(in, x + i * stride), accumulate<T>(z, w + i * T, in);
+    for (int i = 0; i < C; i++) load_row(in, x + i * stride), accumulate<Each>(z, w + i * Each, tile_floats, in);
   }
 }
 
@@ -104,11 +105,13 @@ struct LeakyRelu {
   static V of(V x, const WaveNetLayer &layer, int channel) { return x <= 0.f ? x * layer.slopes[channel] : x; }
 };
 
-// N vectors of frames of a layer with C channels and K taps (any number where K is 0), T outputs at a time.
-template <int C, int K, int T, int N, class F>
+// N vectors of frames of a layer with C channels and K taps (any number where K is 0), T outputs at a time, whose weights
+// are packed for Each.
+template <int C, int K, int Each, int T, int N, class F>
 INLINE void layer_tile_(const WaveNetLayer &layer, const float *x, ptrdiff_t x_stride, const float *condition, float *head,
-                        bool first, float *next, ptrdiff_t next_stride) {
+                        bool first, float *next, ptrdiff_t next_stride, ptrdiff_t twin) {
   const int taps = K ? K : layer.taps;
+  const ptrdiff_t tile_floats = (ptrdiff_t)Each * (taps * C + 1);
   V a[C][N];  // what goes on to the 1×1 layer; small enough to stay in the first cache
 #pragma GCC unroll 1
   for (int o = 0; o < C; o += T) {
@@ -120,10 +123,11 @@ INLINE void layer_tile_(const WaveNetLayer &layer, const float *x, ptrdiff_t x_s
       for (int v = 0; v < N; v++) z[t][v] = all(layer.bias[o + t]);
     const float *tap = x - (ptrdiff_t)(taps - 1) * layer.dilation;
 #pragma GCC unroll 1
-    for (int k = 0; k < taps; k++, tap += layer.dilation) accumulate_tap<C, T, N>(z, w + k * C * T, tap, x_stride);
+    for (int k = 0; k < taps; k++, tap += layer.dilation)
+      accumulate_tap<C, Each, T, N>(z, w + k * C * Each, tile_floats, tap, x_stride);
     V in[N];
     load_row(in, condition);
-    accumulate<T>(z, w + taps * C * T, in);
+    accumulate<Each>(z, w + taps * C * Each, tile_floats, in);
 #pragma GCC unroll 16
     for (int t = 0; t < T; t++)
 #pragma GCC unroll 8
@@ -160,15 +164,18 @@ INLINE void layer_tile_(const WaveNetLayer &layer, const float *x, ptrdiff_t x_s
       for (int v = 0; v < N; v++) y[t][v] = load(x + (o + t) * x_stride + v * VL) + layer.out_bias[o + t];
     if constexpr (C <= 4) {
 #pragma GCC unroll 4
-      for (int i = 0; i < C; i++) accumulate<T>(y, w + i * T, a[i]);
+      for (int i = 0; i < C; i++) accumulate<Each>(y, w + i * Each, Each * C, a[i]);
     } else {
 #pragma GCC unroll 1
-      for (int i = 0; i < C; i++) accumulate<T>(y, w + i * T, a[i]);
+      for (int i = 0; i < C; i++) accumulate<Each>(y, w + i * Each, Each * C, a[i]);
     }
 #pragma GCC unroll 16
     for (int t = 0; t < T; t++)
 #pragma GCC unroll 8
-      for (int v = 0; v < N; v++) store(next + (o + t) * next_stride + v * VL, y[t][v]);
+      for (int v = 0; v < N; v++) {
+        float *const to = next + (o + t) * next_stride + v * VL;
+        store(to, y[t][v]), store(to + twin, y[t][v]);
+      }
   }
 }
 
@@ -182,8 +189,10 @@ template <int N, class Do> INLINE void each_span(int f, int end, Do work) {
 
 template <int C, int K, int T, int N, class F> static void layer_rows(const WaveNetLayer &layer, const LayerBlock &b) {
   each_span<N>(0, b.frames, [&](auto n, int f) {
-    layer_tile_<C, K, T, n.value, F>(layer, b.x + f, b.x_stride, b.condition + f, b.head + f, b.first, b.next ? b.next + f : nullptr,
-                                     b.next_stride);
+    // A single vector takes two tiles at a time, or its sums would wait for each other.
+    constexpr int Together = n.value == 1 && 2 * T <= C ? 2 * T : T;
+    layer_tile_<C, K, T, Together, n.value, F>(layer, b.x + f, b.x_stride, b.condition + f, b.head + f, b.first,
+                                               b.next ? b.next + f : nullptr, b.next_stride, b.next_twin);
   });
 }
 
@@ -281,7 +290,10 @@ template <int C, int T, int N> static NOINLINE void out_tile(const Pair &pair, i
   V y[T][N];
   each_of_tile<T, N>([&](int t, int v) { y[t][v] = load(x + t * stride + v * VL) + pair.layer.out_bias[o + t]; });
   pass<Take::now, C>(y, pair.layer.out + o * C, LAYER_TILE * C, pair.a + f, kRow);
-  each_of_tile<T, N>([&](int t, int v) { store(next + t * next_stride + v * VL, y[t][v]); });
+  each_of_tile<T, N>([&](int t, int v) {
+    float *const to = next + t * next_stride + v * VL;
+    store(to, y[t][v]), store(to + pair.block.next_twin, y[t][v]);
+  });
 }
 
 template <int C, class F> static void paired_layer(const WaveNetLayer &layer, const LayerBlock &block) {
@@ -387,6 +399,11 @@ static void activate(Activation kind, const float *params, float *x, ptrdiff_t s
   }
 }
 
+static void copy(const float *from, ptrdiff_t from_stride, float *to, ptrdiff_t to_stride, int channels, int frames) {
+  for (int c = 0; c < channels; c++, from += from_stride, to += to_stride)
+    for (int i = 0; i < frames; i += VL) store(to + i, load(from + i));
+}
+
 static void multiply(float *x, ptrdiff_t x_stride, const float *y, ptrdiff_t y_stride, int channels, int frames) {
   for (int c = 0; c < channels; c++)
     for (int i = 0; i < frames; i += VL) {
@@ -432,7 +449,7 @@ static void multiply_spectra(float *y_re, float *y_im, const float *a_re, const 
 #include "recurrent.inl"
 
 extern const Kernels table;
-const Kernels table = {ISA_NAME, VL, wavenet_layer, LAYER_TILE, affine, activate, multiply, add, fir, multiply_spectra,
+const Kernels table = {ISA_NAME, VL, wavenet_layer, LAYER_TILE, affine, activate, copy, multiply, add, fir, multiply_spectra,
                        recurrent<LstmCell>, recurrent<GruCell>, together<LstmCell>, together<GruCell>};
 
 #undef INLINE

@@ -22,6 +22,12 @@ void Conv::read(Weights &weights) {
   }
 }
 
+void Conv::scale(float factor) {
+  for (float &weight : dense) weight *= factor;
+  if (has_bias)
+    for (int o = 0; o < outputs; o++) bias[size_t(o)] *= factor;
+}
+
 void Conv::slice(int inputs_, int outputs_) {
   std::vector<float> part(size_t(outputs_) * kernel * inputs_);
   for (int o = 0; o < outputs_; o++)

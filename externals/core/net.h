@@ -20,6 +20,7 @@ class Conv {
   int64_t size() const { return int64_t(outputs) * inputs * kernel; }  // with the zeros between groups
   int64_t look() const { return int64_t(kernel - 1) * dilation; }
   void read(Weights &weights);  // [out][in / groups][tap], then the bias
+  void scale(float factor);
   // Makes the outputs also take `mixin`'s inputs, so that one pass computes both.
   void absorb(const Conv &mixin);
   // Keeps the first `outputs` and `inputs` only: a slimmer model inside a larger one.

@@ -66,7 +66,21 @@ template <int T, int N> INLINE void accumulate(V (*z)[N], const float *w, const 
       accumulate_row(z[t + 2], lane<2>(weights), in);
       accumulate_row(z[t + 3], lane<3>(weights), in);
     }
-  } else {
+  }
+#if VL == 16
+  else if constexpr (N == 1 && T % 4 == 0) {  // with a load for each product, loads would be what it waits for
+#pragma GCC unroll 4
+    for (int t = 0; t < T; t += 4) {
+      __m512 weights = _mm512_broadcast_f32x4(_mm_loadu_ps(w + t));
+      asm("" : "+v"(weights));
+      z[t][0] += (V)_mm512_permute_ps(weights, 0x00) * in[0];
+      z[t + 1][0] += all(w[t + 1]) * in[0];
+      z[t + 2][0] += (V)_mm512_permute_ps(weights, 0xaa) * in[0];
+      z[t + 3][0] += all(w[t + 3]) * in[0];
+    }
+  }
+#endif
+  else {
 #pragma GCC unroll 16
     for (int t = 0; t < T; t++) accumulate_row(z[t], all(w[t]), in);
   }

@@ -181,7 +181,7 @@ class WaveNet : public Net {
     each_part([this](auto &part) { cost += part.size(); });
     check_cost(cost);
     each_part([&weights](auto &part) { part.read(weights); });
-    head_scale_ = weights.next();
+    arrays_.back().head.scale(weights.next());
     if (!slim.empty()) slice(slim);
     for (Array &array : arrays_)
       for (Layer &layer : array.layers) {
@@ -254,19 +254,16 @@ class WaveNet : public Net {
     float *head = base + head_, *other_head = base + other_head_;
     for (const Array &array : arrays_) {
       run(array, state, condition, from, head, from == in, n);
-      convolve(array.head, array.head_past, state, head, other_head, n);
+      const bool last = &array == &arrays_.back() && post_head_.empty();
+      convolve(array.head, array.head_past, state, head, last ? out : other_head, n);
       std::swap(head, other_head);
       from = base + x_;
     }
-    const int rows = arrays_.back().head.outputs;
-    for (int c = 0; c < rows; c++)
-      for (int i = 0; i < n; i++) head[ptrdiff_t(c) * kRow + i] *= head_scale_;
     for (size_t i = 0; i < post_head_.size(); i++) {
       post_activation_.apply(head, kRow, post_head_[i].inputs, n);
-      convolve(post_head_[i], post_past_[i], state, head, other_head, n);
+      convolve(post_head_[i], post_past_[i], state, head, i + 1 == post_head_.size() ? out : other_head, n);
       std::swap(head, other_head);
     }
-    copy_rows(head, kRow, out, kRow, outputs, n);
   }
 
  private:
@@ -275,10 +272,9 @@ class WaveNet : public Net {
   std::vector<Conv> post_head_;
   ActivationSpec post_activation_;
   std::vector<History> post_past_;
-  float head_scale_ = 1;
   int64_t condition_ = 0, x_ = 0, head_ = 0, other_head_ = 0, z_ = 0, other_ = 0, film_ = 0;  // rows of scratch in the state
 
-  // Everything that has weights, in the order of the file; head_scale follows.
+  // Everything that has weights, in the order of the file; the last head's scale follows.
   template <class Do> void each_part(Do work) {
     for (Array &array : arrays_) {
       work(array.rechannel);
@@ -355,15 +351,11 @@ class WaveNet : public Net {
     }
   }
 
-  static void copy_rows(const float *from, ptrdiff_t from_stride, float *to, ptrdiff_t to_stride, int rows, int n) {
-    for (int c = 0; c < rows; c++) std::memmove(to + c * to_stride, from + c * from_stride, size_t(n) * sizeof(float));
-  }
-
   // A convolution over scratch rows, which go through its history where it looks back.
   static void convolve(const Conv &conv, const History &past, State &state, const float *x, Row out, int n) {
     if (!past.look) return conv.apply(x, kRow, out, kRow, nullptr, 0, n);
     float *here = past.next(state);
-    copy_rows(x, kRow, here, past.stride, conv.inputs, n);
+    kernels().copy(x, kRow, here, past.stride, conv.inputs, n);
     conv.apply(here, past.stride, out, kRow, nullptr, 0, n);
     past.advance(state, n);
   }
@@ -383,17 +375,19 @@ class WaveNet : public Net {
     };
     auto [here, stride] = place(0);
     if (here == from) {  // it does not work in place
-      copy_rows(from, kRow, z, kRow, array.inputs, n);
+      kernels().copy(from, kRow, z, kRow, array.inputs, n);
       from = z;
     }
     array.rechannel.apply(from, kRow, here, stride, nullptr, 0, n);
+    bool twice = false;  // whether x has been written into its history twice already
     for (size_t l = 0; l < array.layers.size(); l++) {
       const Layer &layer = array.layers[l];
       const int rows = layer.conv.outputs;
       const bool needed = l + 1 < array.layers.size() || &array != &arrays_.back();
       if (layer.kernel.run) {
         const auto [next, next_stride] = place(l + 1);
-        LayerBlock block{here, stride, condition, head, first, needed ? next : nullptr, next_stride, n};
+        LayerBlock block{here, stride, condition, head, first, needed ? next : nullptr, next_stride, 0, n};
+        if (next != x) block.next_twin = array.layers[l + 1].past.twin();
         if (layer.conv.paired) {
           int &phase = state.heads[layer.phase];
           block.kept = base + layer.kept, block.kept_stride = layer.kept_stride(), block.phase = phase;
@@ -402,16 +396,17 @@ class WaveNet : public Net {
         }
         layer.kernel.run(layer.kernel, block);
         first = false;
-        layer.past.advance(state, n);
+        layer.past.advance(state, n, twice);
+        twice = true;
         here = next, stride = next_stride;
         continue;
       }
       const float *conv_in = here;
       if (layer.conv_pre.active()) {
-        copy_rows(x, kRow, z, kRow, channels, n);
+        kernels().copy(x, kRow, z, kRow, channels, n);
         layer.conv_pre.apply(z, condition, film, n);
         float *history = layer.past.next(state);
-        copy_rows(z, kRow, history, layer.past.stride, channels, n);
+        kernels().copy(z, kRow, history, layer.past.stride, channels, n);
         conv_in = history;
       }
       layer.conv.apply(conv_in, layer.past.stride, z, kRow, nullptr, 0, n, condition);
@@ -420,7 +415,7 @@ class WaveNet : public Net {
         const float *mixed_in = condition;
         if (layer.mixin_pre.active()) {
           float *modulated = film + ptrdiff_t(layer.mixin_pre.rows()) * kRow;
-          copy_rows(condition, kRow, modulated, kRow, array.condition, n);
+          kernels().copy(condition, kRow, modulated, kRow, array.condition, n);
           layer.mixin_pre.apply(modulated, condition, film, n);
           mixed_in = modulated;
         }
@@ -438,7 +433,7 @@ class WaveNet : public Net {
           layer.activation.apply(z, kRow, bottleneck, n);
           k.multiply(z, kRow, gate, kRow, bottleneck, n);
         } else {  // g·f(z) + (1 - g)·z = z + g·(f(z) - z)
-          copy_rows(z, kRow, other, kRow, bottleneck, n);
+          kernels().copy(z, kRow, other, kRow, bottleneck, n);
           layer.activation.apply(other, kRow, bottleneck, n);
           for (int c = 0; c < bottleneck; c++)
             for (int i = 0; i < n; i++) {
@@ -455,23 +450,24 @@ class WaveNet : public Net {
         if (layer.head1x1_post.active()) layer.head1x1_post.apply(other, condition, film, n);
         skip = other;
       }
-      if (first) copy_rows(skip, kRow, head, kRow, array.head_rows, n);
+      if (first) kernels().copy(skip, kRow, head, kRow, array.head_rows, n);
       else k.add(head, kRow, skip, kRow, array.head_rows, n);
       first = false;
 
       const auto [next, next_stride] = place(l + 1);
       if (needed && !array.has_layer1x1) {
-        copy_rows(here, stride, next, next_stride, channels, n);
+        kernels().copy(here, stride, next, next_stride, channels, n);
         k.add(next, next_stride, z, kRow, channels, n);
       } else if (needed && layer.layer1x1_post.active()) {
         layer.layer1x1.apply(z, kRow, other, kRow, nullptr, 0, n);
         layer.layer1x1_post.apply(other, condition, film, n);
-        copy_rows(here, stride, next, next_stride, channels, n);
+        kernels().copy(here, stride, next, next_stride, channels, n);
         k.add(next, next_stride, other, kRow, channels, n);
       } else if (needed) {
         layer.layer1x1.apply(z, kRow, next, next_stride, here, stride, n);
       }
-      layer.past.advance(state, n);
+      layer.past.advance(state, n, twice && conv_in == here);
+      twice = false;
       here = next, stride = next_stride;
     }
   }
