@@ -23,7 +23,7 @@ from neurig.capture.check import check
 from neurig.cli import main
 from neurig.files import share
 
-BLOCK = 1024
+BLOCK = 8192  # so long that there are few xruns but those that are meant, on a busy machine, too
 SECONDS = 3.2
 DEVICE = Path(__file__).with_name("jack_device.py")
 LOST = "This take is lost: JACK had an xrun after"
@@ -31,7 +31,6 @@ LOST = "This take is lost: JACK had an xrun after"
 
 @pytest.fixture(scope="module")
 def jack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JackServer]:
-    """Blocks are so long that there are few xruns but those that are meant, on a busy machine, too."""
     yield from _run_jack(tmp_path_factory.mktemp("jack"), RATE, BLOCK)
 
 
@@ -95,7 +94,7 @@ def recording(server: JackServer, played: Path, *arguments: str) -> Iterator[sub
     try:
         assert process.stderr
         first = process.stderr.readline()
-        assert first.startswith("Take 1: 3 s through JACK (48000 Hz, 1024 frames)"), first
+        assert first.startswith("Take 1: 3 s through JACK (48000 Hz, 8192 frames)"), first
         yield process
     finally:
         process.kill()
@@ -115,7 +114,7 @@ def test_a_rig_with_an_amp_is_recorded(jack: JackServer, played: Path, tmp_path:
             rig.client.do("/rig/new", *node)
         rig.client.do("/rig/chain", "in", "amp", "out")
         done = command("capture", "record", played, "out.wav", "--input", f"{name}:output_1", "--output",
-                       f"{name}:input_1", env=jack.env)
+                       f"{name}:input_1", "--tries", 30, env=jack.env)
     finally:
         rig.stop()
     assert "24 bit" in done.stdout and done.stdout.endswith("Next: neurig train amp " + f"{played} out.wav\n")
@@ -136,9 +135,9 @@ def test_a_clipped_take_is_refused_at_once(jack: JackServer, device: Device, pla
 
 
 def test_a_take_with_an_xrun_is_repeated(jack: JackServer, device: Device, played: Path, tmp_path: Path) -> None:
-    device.tell("late 0.2 1")
-    with recording(jack, played, *device.ports, "--float") as process:
-        out, errors = process.communicate(timeout=90)
+    device.tell("late 0.6 1")
+    with recording(jack, played, *device.ports, "--float", "--tries", "30") as process:
+        out, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
     assert errors.startswith(LOST) and "mono, take " in out and "32-bit float" in out
     report = check(played, tmp_path / "out.wav")
@@ -146,9 +145,9 @@ def test_a_take_with_an_xrun_is_repeated(jack: JackServer, device: Device, playe
 
 
 def test_takes_that_are_all_lost(jack: JackServer, device: Device, played: Path, tmp_path: Path) -> None:
-    device.tell("late 0.2 1000")
+    device.tell("late 0.6 1000")
     with recording(jack, played, *device.ports, "--tries", "2") as process:
-        out, errors = process.communicate(timeout=90)
+        out, errors = process.communicate(timeout=200)
     assert process.returncode == 1
     assert errors.count(LOST) == 1
     assert "Error: out.wav: not written: 2 takes were lost, the last one because JACK had an xrun" in errors
@@ -157,8 +156,8 @@ def test_takes_that_are_all_lost(jack: JackServer, device: Device, played: Path,
 
 def test_nothing_comes_back(jack: JackServer, device: Device, played: Path, tmp_path: Path) -> None:
     device.tell("gain 0")
-    with recording(jack, played, *device.ports) as process:
-        out, errors = process.communicate(timeout=90)
+    with recording(jack, played, *device.ports, "--tries", "30") as process:
+        out, errors = process.communicate(timeout=200)
     assert process.returncode == 1
     assert "Nothing comes back yet" in errors
     assert "error: out.wav is silent" in out and "cannot be trained on" in errors

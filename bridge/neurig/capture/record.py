@@ -187,7 +187,7 @@ def _take(settings: dict[str, Any], seconds: float, number: int, show: Callable[
     :raises RecordError: where that is of no use
     """
     started: Started | None = None
-    listened, answered = 0.0, False
+    listened, before, answered = 0.0, 0.0, False
     for message in _messages(settings):
         if "failed" in message:
             raise RecordError(f"recording is not possible: {message['failed']}")
@@ -205,7 +205,9 @@ def _take(settings: dict[str, Any], seconds: float, number: int, show: Callable[
             if levels["xruns"]:
                 raise _Lost(f"JACK had an xrun {at}")
             answered = answered or levels["heard"] > _SILENT
-            listened += 0.1 * (levels["played"] > _AUDIBLE)
+            if levels["played"] > _AUDIBLE:
+                listened += levels["seconds"] - before
+            before = levels["seconds"]
             show(Levels(levels["seconds"], levels["played"], levels["heard"]))
             if listened > _LISTENED and not answered:
                 answered = True

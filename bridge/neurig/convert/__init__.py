@@ -14,6 +14,8 @@ file            read     written
 
 A predictor is read into a :class:`~neurig.convert.mdrnn.Mdrnn`, and written from one. What a file is, is told by its
 first bytes; only where those say nothing, by its name. Each format has a module of its own, imported when it is needed.
+
+Amps are written for other programs by :mod:`neurig.convert.export`: what ``neurig export`` does.
 """
 
 import os
