@@ -50,7 +50,7 @@ def test_command(command: Command, files: Files, tmp_path: Path) -> None:
                    "--gear-make", "us", "--tone-type", "fuzz", "--input-level-dbu", 12.5)
     profile = tmp_path / "profiles/My Muff"
     assert re.search(r"lstm-4, 101 weights; 4 s at 48000 Hz to learn from; \d+ steps, 4 epochs", done.stdout)
-    assert len(re.findall(r"^step \d+, \d+ %: ESR [\d.e-]+, best [\d.e-]+; \d+ s left$", done.stdout, re.M)) == 4
+    assert len(re.findall(r"^step \d+, \d+ %: ESR [\d.e-]+, best [\d.e-]+; .* left$", done.stdout, re.M)) == 4
     assert "profiles/My Muff: ESR" in done.stdout and "report.html" in done.stdout
     assert "late by 40" in done.stderr and "were removed" in done.stderr
     assert sorted(path.name for path in profile.iterdir()) == [
@@ -100,7 +100,7 @@ def test_knobs(command: Command, files: Files, tmp_path: Path) -> None:
 def test_killed_at_any_moment(files: Files, tmp_path: Path, command: Command,
                               wait_until: Callable[..., object]) -> None:
     """kill -9 costs what was learned since the last checkpoint, and the end is the same to the last bit."""
-    arguments = (*files, *SMALL, "--epochs", 40, "--no-earlystopping", "-o", "p")
+    arguments = (*files, *SMALL, "--epochs", 120, "--no-earlystopping", "-o", "p")
     checkpoint = tmp_path / "p/checkpoint.pt"
     for more in (0.0, 0.7):
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0

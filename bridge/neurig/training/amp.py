@@ -296,7 +296,7 @@ class Training:
             return not self._is_validated
         if self.settings.minutes is None:
             return self.progress.step % self.epoch == 0
-        return self._clock() - self._validated > max(20 * self._validating, 0.3 * self.settings.minutes)
+        return self._clock() - self._validated > max(20 * self._validating, min(5.0, 0.3 * self.settings.minutes))
 
     def _validate(self) -> None:
         progress = self.progress

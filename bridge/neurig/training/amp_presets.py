@@ -57,6 +57,8 @@ def settings(data: Data, architecture: str, preset: str = "normal", epochs: int 
     suits = recipe(architecture)
     loss = dict(losses) or dict(DEFAULTS[suits.loss])
     usual = {name: getattr(suits, name) for name in ("rate", "batch", "segment", "optimizer")}
+    if "mrstft" in loss:
+        usual["segment"] = max(2048, suits.segment)  # it needs room for its longest window
     chosen = usual | {name: value for name, value in chosen.items() if value is not None}
     made = Settings(architecture, loss, **{"steps": suits.steps * PRESETS[preset]} | chosen)
     if minutes:
