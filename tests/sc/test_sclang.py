@@ -81,7 +81,7 @@ def test_quark(
         "NEURIG_RIG_PORT": str(rig_port),
         "NEURIG_EXAMPLES": str(examples(tmp_path / "examples")),
     }
-    posted = run_sclang(ROOT / "tests" / "sc" / "checks.scd", env, seconds=240)
+    posted = run_sclang(ROOT / "tests" / "sc" / "checks.scd", env, seconds=420)
     assert "\nend\n" in posted, posted
     failed = re.findall(r"^failed .*", posted, re.M)
     assert not failed, "\n".join(failed)
