@@ -59,7 +59,7 @@ def _fetch() -> None:
     settings = {"Dir::State": FOLDER, "Dir::State::lists": FOLDER / "lists", "Dir::Cache": FOLDER,
                 "Dir::Etc::sourcelist": FOLDER / "sources.list", "Dir::Etc::sourceparts": FOLDER / "no-sources",
                 "Dir::State::status": "/var/lib/dpkg/status", "APT::Sandbox::User": "root",
-                "Acquire::Languages": "none", "Acquire::Retries": 2}  # fmt: skip
+                "Acquire::Languages": "none", "Acquire::Retries": 2, "Acquire::http::Timeout": 20}  # fmt: skip
     apt = ["apt-get", "-q", *(word for name, value in settings.items() for word in ("-o", f"{name}={value}"))]
     _run(*apt, "update")
     _run(*apt, "download", "puredata-core", "puredata64-core")
