@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from neurig.files import share
 from numpy.typing import NDArray
-from pd.render import Patch, complaints, render, run, talk
+from pd.render import ROOT, Patch, complaints, render, run, talk
 
 AmpFile = Callable[..., Path]
 
@@ -226,6 +227,35 @@ def test_threaded_it_takes_what_comes(amp_file: AmpFile, pd: str) -> None:
     latencies = [int(line.split()[-1]) for line in console if line.startswith("out: latency")]
     upsampled = neurig.load(amp_file()).instance(96000).latency
     assert latencies == [256, 1024, 1024, *[latencies[3]] * 2] and latencies[3] >= upsampled + 4 * 16
+
+
+def test_threaded_the_work_is_done_elsewhere(tmp_path: Path, wait_until: Callable[..., object]) -> None:
+    """Eight amps: Pd's own thread uses a small part of what theirs use."""
+    patch = Patch()
+    begin, noise_ = patch.obj("loadbang"), patch.obj("noise~")
+    for _ in range(8):
+        amp = patch.obj(f"neuralamp~ -threaded 32 {share('models', 'crunch.nam')}")
+        patch.connect(noise_, amp)
+    patch.at(begin, 0, "; pd dsp 1", amp)
+    path = tmp_path / "eight.pd"
+    path.write_text(patch.text() + "\n")
+
+    def used() -> list[int]:
+        """Hundredths of a second of CPU time, Pd's own thread first."""
+        stats = sorted(Path(f"/proc/{running.pid}/task").iterdir(), key=lambda thread: int(thread.name))
+        fields = ((thread / "stat").read_text().rpartition(")")[2].split() for thread in stats)
+        return [int(field[11]) + int(field[12]) for field in fields]
+
+    options = ["-nogui", "-noprefs", "-noaudio", "-nomidi", "-path", str(ROOT / "pd"), "-open", str(path)]
+    with subprocess.Popen(["pd", *options], stderr=subprocess.DEVNULL) as running:
+        try:
+            wait_until(lambda: len(used()) == 9, "eight threads", 60)
+            loaded = used()[0]
+            wait_until(lambda: sum(used()[1:]) > 20, "the amps to have worked", 60)
+            own, *theirs = used()
+        finally:
+            running.kill()
+    assert own - loaded < sum(theirs) / 2
 
 
 def test_the_time_that_it_takes_is_told(data: Path) -> None:
