@@ -142,14 +142,20 @@ template <int O> static void outer_rows(float *sums, ptrdiff_t row, Rows a, Rows
   }
 }
 
+// A few times at once: where channels lie a power of two apart, only so many of them fit into the first cache.
 static void outer(float *sums, ptrdiff_t row, Rows a, int outs, Rows b, int ins, int steps) {
-  const int vectors = steps * kParts;
-  for (int o = 0; o < outs; o += 4, sums += 4 * row * 4) {
-    switch (outs - o) {
-      case 1: outer_rows<1>(sums, row, a.channel(o), b, ins, vectors); break;
-      case 2: outer_rows<2>(sums, row, a.channel(o), b, ins, vectors); break;
-      case 3: outer_rows<3>(sums, row, a.channel(o), b, ins, vectors); break;
-      default: outer_rows<4>(sums, row, a.channel(o), b, ins, vectors); break;
+  constexpr int kTogether = 32;
+  for (int t = 0; t < steps; t += kTogether) {
+    const int vectors = (steps - t < kTogether ? steps - t : kTogether) * kParts;
+    const Rows left = a.at(t), right = b.at(t);
+    for (int o = 0; o < outs; o += 4) {
+      float *const to = sums + o * row * 4;
+      switch (outs - o) {
+        case 1: outer_rows<1>(to, row, left.channel(o), right, ins, vectors); break;
+        case 2: outer_rows<2>(to, row, left.channel(o), right, ins, vectors); break;
+        case 3: outer_rows<3>(to, row, left.channel(o), right, ins, vectors); break;
+        default: outer_rows<4>(to, row, left.channel(o), right, ins, vectors); break;
+      }
     }
   }
 }
