@@ -1,12 +1,15 @@
-"""[neurig.amp], [neurig.predictor], [neurig.node], [neurig.param] in real Pd, with a real server that comes and goes."""
+"""[neurig.amp], [neurig.predictor], [neurig.node], [neurig.param] in real Pd; a server that comes and goes."""
 
 import os
 import re
+import select
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pd.live import Live
 from pd.render import complaints
@@ -232,6 +235,27 @@ def test_connections_are_kept(live: Live, server: Server, rig: Client, wait_unti
     assert live.settle(1.2) == []
 
 
+COMING_AND_GOING = ["neurig.amp -port {} {} gain 3", "neurig.amp -port {} {} crunch.nam", "neurig.node -port {} {} delay",
+                    "neurig.predictor -port {} {} run 0", "neurig.param -port {} /rig/{}/gain"]
+
+
+def test_hundreds_come_and_go(live: Live, server: Server, rig: Client, wait_until: Wait) -> None:
+    """What remains on the server is what remains in the patch, and nobody complains."""
+    random = np.random.default_rng(1)
+    for turn in range(60):
+        names = [f"n{number}" for number in random.integers(0, 8, size=int(random.integers(0, 6)))]
+        kinds = random.choice(COMING_AND_GOING, size=len(names))
+        live.stage([kind.format(server.port, name) for kind, name in zip(kinds, names)])
+        if turn % 10 == 9:
+            live.settle(0.6)
+    live.stage([f"neurig.amp -port {server.port} last", "print there"], (0, 1, 1, 0))
+    live.wait("there: 1")
+    wait_until(lambda: nodes(rig) == {"last": "amp"}, "the only one that remains")
+    assert not complaints(line for line in live.console if not line.startswith("neurig: ")), live.console
+    live.send("pd-stage clear")
+    wait_until(lambda: not nodes(rig), "its end")
+
+
 # ---- The server goes and comes --------------------------------------------------------------------------------------
 
 
@@ -246,7 +270,8 @@ def test_all_is_made_again_where_the_server_returns(live: Live, mortal: Server, 
     port = mortal.port
     live.stage([f"neurig.amp -port {port} lead crunch.nam gain -6", f"neurig.node -port {port} out output", "r tell",
                 "print there", f"neurig.param -port {port} /rig/lead/out", "r turn", "print turned",
-                "print there-param", f"neurig.predictor -port {port} hand wander.mdrnn mode battle", "r tell-hand", "print amp"],
+                "print there-param", f"neurig.predictor -port {port} hand wander.mdrnn mode battle", "r tell-hand",
+                "print amp"],
                (2, 0, 0, 0), (0, 1, 3, 0), (5, 0, 4, 0), (4, 0, 6, 0), (4, 2, 7, 0), (9, 0, 8, 0), (0, 0, 10, 0))
     live.send("tell connect out", "tell-hand map 1 /rig/lead/gain -20 20")
     at = max(live.wait("there-param: 1"), live.wait("there: 1"))
@@ -361,6 +386,39 @@ def test_another_address(live: Live, server: Server, rig: Client) -> None:
     at = live.wait("value: -4", at)
     rig.do("/rig/lead/gain", 1.0)
     assert not [line for line in live.settle(0.7) if line.startswith("value")]
+
+
+def test_a_parameter_that_is_deleted_subscribes_no_more(
+    live: Live, server: Server, rig: Client, free_port: Callable[[], int], wait_until: Wait
+) -> None:
+    """Heard on the line, by a socket that passes packets on."""
+    rig.do("/rig/new", "lead", "amp")
+    heard: list[bytes] = []
+    udp = socket.AF_INET, socket.SOCK_DGRAM
+    with socket.socket(*udp) as line, socket.socket(*udp) as far:
+        line.bind(("127.0.0.1", free_port()))
+        far.connect(("127.0.0.1", server.port))
+        pd: list[tuple[str, int]] = []
+
+        def pass_on() -> None:
+            for ready in select.select([line, far], [], [], 0.02)[0]:
+                if ready is line:
+                    packet, sender = line.recvfrom(65536)
+                    pd[:] = [sender]
+                    heard.append(packet)
+                    far.send(packet)
+                else:
+                    line.sendto(far.recv(65536), pd[0])
+
+        def is_heard(word: bytes) -> bool:
+            pass_on()
+            return any(packet.startswith(b"/rig/" + word) for packet in heard)
+
+        live.stage([f"neurig.param -port {line.getsockname()[1]} /rig/lead/gain", "print value"], (0, 0, 1, 0))
+        wait_until(lambda: is_heard(b"subscribe"), "the subscription")
+        wait_until(lambda: pass_on() or live.settle(0.001) or "value: 0" in live.console, "its value")
+        live.send("pd-stage clear")
+        wait_until(lambda: is_heard(b"unsubscribe"), "its end")
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
