@@ -40,7 +40,7 @@ AGREEMENT = 1e-10
 """The largest error-to-signal ratio between PyTorch's answer and the core's."""
 
 _LAST = "mix", "mix_bias", "head", "head_bias"  # the tensors that make the output
-_CHECKED = 2.0  # seconds, that both are compared over
+_CHECKED = 0.5  # seconds, that PyTorch and the core are compared over
 _SETTLING = 1.0  # seconds before what is judged, which a recurrent network hears too
 
 
@@ -170,15 +170,16 @@ def _agreement(network: Network, model: Model, part: Part) -> float:
     """
     rate = round(model.rate)
     start = part.judged.start
-    end = min(start + round(_CHECKED * rate), len(part.source))
-    exact = copy.deepcopy(network).double()
-    heard = max(0, start - max(round(_SETTLING * rate), network.receptive_field - 1))
-    inputs = part.inputs(slice(heard, end))[None].double()
-    silence = torch.zeros_like(inputs[:, :, :1]).expand(-1, -1, max(rate, network.receptive_field - 1)).clone()
-    silence[:, 1:] = inputs[:, 1:, :1]
-    answer = exact(torch.cat([silence, inputs], 2))[0].numpy()[heard - end :]
-    played = _play(model, part, rate, start, end)
-    error = metrics.esr(answer[start - heard :], played)
+    signal = slice(start, min(start + round(_CHECKED * rate), len(part.source)))
+    inputs = part.inputs(signal)[None].double()
+    silence = inputs[:, :, :1].repeat(1, 1, max(rate // 2, network.receptive_field - 1))
+    silence[:, 0] = 0
+    answer = copy.deepcopy(network).double()(torch.cat([silence, inputs], 2))[0].numpy()[-inputs.shape[2] :]
+    instance = model.instance(rate)
+    for index, value in enumerate(part.knobs):
+        instance.set(index, float(value))
+    instance.process(silence[0, 0].numpy())
+    error = metrics.esr(answer, instance.process(part.source[signal]))
     if not error <= AGREEMENT:
         raise TrainingError(f"the exported model does not play what was trained: an error-to-signal ratio of {error:.2g} "
                             f"between PyTorch and the core. The checkpoint keeps the training; please report this")
