@@ -14,8 +14,8 @@
  *   /cmd mdrnn_predict slot performance position count seed pitemp sigmatemp size inputs ... [buffer [message]]
  *
  * writes the next `count` frames that the network plays by itself into a buffer, without a unit and without a clock. A
- * performance is a client's number; `position` says how many of its frames there have been. `inputs`, `size` numbers, are
- * frames of a player's that the network hears before its first one.
+ * performance is a client's number; `position` says how many of its frames there have been. `inputs`, `size` numbers,
+ * are frames of a player's that the network hears before its first one.
  */
 #include "slots.h"
 

@@ -71,7 +71,7 @@ struct NeuralAmp : public SlotUnit<NeuralAmp, neurig_amp, neurig_instance> {
   }
 
   // inputs
-  static constexpr int kIn = 0, kModel = 1, kGain = 2, kOut = 3, kBypass = 4, kLevel = 5, kDbu = 6, kSlim = 7, kParams = 8;
+  enum { kIn, kModel, kGain, kOut, kBypass, kLevel, kDbu, kSlim, kParams };
 
   /* A gain at audio rate; 1 at another, for then it is the amp's. */
   float gain(int input, int i) const {
@@ -163,8 +163,8 @@ void NeuralAmp::next(int n) {
   if (gone && reaper.take(gone)) gone = nullptr;
 }
 
-/* Where a gain is a signal, it is multiplied with here, and so the bypass is here, too: what it lets through has no gain.
- * Where one of the model's knobs is a signal, it is turned for every sample. */
+/* Where a gain is a signal, it is multiplied with here, and so the bypass is here, too: what it lets through has no
+ * gain. Where one of the model's knobs is a signal, it is turned for every sample. */
 void NeuralAmp::process_by_signals(int n) {
   constexpr int kPiece = 64;
   const float *x = in(kIn);

@@ -1,5 +1,5 @@
-// What a network plays by itself, frame after frame, without a unit and without a clock. The server predicts, in pieces,
-// and a little ahead of what is asked for. A seed, inputs and temperatures give the same performance each time.
+// What a network plays by itself, frame after frame, without a unit and without a clock. The server predicts, in
+// pieces, and a little ahead of what is asked for. A seed, inputs and temperatures give the same performance each time.
 MDRNNPerformance {
 	classvar <ahead = 8;  // frames
 

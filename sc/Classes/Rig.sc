@@ -4,7 +4,8 @@ Rig {
 	classvar <rigs, <>program;  // program: the path of the neurig command, where it is not found by itself
 
 	var <addr, <>timeout = 5, <>onConnect, <>onDisconnect;  // timeout: seconds
-	var <isConnected = false, nodes, requests, subscriptions, receiver, lastError, lastErrorTime = 0, lastHeard, quitTime = -9;
+	var <isConnected = false, nodes, requests, subscriptions, receiver;
+	var lastHeard = -9, quitTime = -9, lastError, lastErrorTime = -9;
 	var process, held;  // the server's process, where it was booted from here; requests for a server that boots
 
 	*initClass {
@@ -66,6 +67,7 @@ Rig {
 	boot { |config, options, action, onError|
 		var fail = { |text|
 			held = nil;
+			nodes.values.reject(_.isMade).do { |node| this.prRemove(node.name, "was not made: there is no server") };
 			"Rig: %".format(text).warn;
 			onError.value(\failed, text)
 		};
@@ -73,15 +75,17 @@ Rig {
 		if(held.notNil) { "Rig: the server at port % is starting".format(addr.port).postln; ^this };
 		held = List.new;
 		{
-			var command = Rig.command, ended;
+			var command = Rig.command, ended, requests, began;
 			while { process.notNil and: { isConnected.not } } { 0.05.wait };  // one that was told to end
+			began = Main.elapsedTime;
 			addr.sendMsg('/rig/ping');
 			0.2.wait;
+			if(lastHeard < began) { isConnected = false };
 			case
 			{ isConnected } { "Rig: a server answers at port % already".format(addr.port).postln }
 			{ command.isNil } {
 				fail.value("the command neurig was not found, neither in PATH nor beside %. Say where it is: "
-					"Rig.program = \"/path/to/neurig\", or the file run of neurig's folder".format(Rig.filenameSymbol))
+					"Rig.program = \"/path/to/neurig\", or the file run in neurig's folder".format(Rig.filenameSymbol))
 			}
 			{ File.exists(command).not } { fail.value("there is no file %: see Rig.program".format(command)) }
 			{
@@ -96,7 +100,7 @@ Rig {
 				if(isConnected.not) { fail.value("the server did not start: neurig serve ended with %".format(ended)) }
 			};
 			if(isConnected) {
-				var requests = held;
+				requests = held;
 				held = nil;
 				requests.do(_.value);
 				this.ping({ action.value(this) }, onError)
@@ -111,7 +115,9 @@ Rig {
 	prWatch {
 		SystemClock.sched(0, {
 			if(rigs.includes(this)) {
-				if(isConnected and: { Main.elapsedTime - lastHeard > 4 }) { this.prDisconnect("it does not answer any more") };
+				if(isConnected and: { Main.elapsedTime - lastHeard > 4 }) {
+					this.prDisconnect("it does not answer any more")
+				};
 				addr.sendMsg('/rig/ping');
 				1
 			}
@@ -126,7 +132,10 @@ Rig {
 
 	prConnect {
 		isConnected = true;
-		this.prRefresh({ subscriptions.keysValuesDo { |address, of| this.prSubscribe(address, of) }; onConnect.value(this) })
+		this.prRefresh({
+			subscriptions.keysValuesDo { |address, of| this.prSubscribe(address, of) };
+			onConnect.value(this)
+		})
 	}
 
 	// ---- Nodes as objects
@@ -171,12 +180,14 @@ Rig {
 		^nodes[name]
 	}
 
+	prRemove { |name, why| nodes.removeAt(name) !? { |node| node.prGone(why) } }
+
 	// Asks what is there.
 	prRefresh { |action|
 		this.prRequest('/rig/list', [], { |lines|
 			var found = lines.select { |line| line[0] == \node };
 			var gone = nodes.keys - found.collect { |line| line[1] }.as(Set);
-			gone.do { |name| if(nodes[name].isMade) { nodes.removeAt(name).prGone("has been freed") } };
+			gone.do { |name| if(nodes[name].isMade) { this.prRemove(name, "has been freed") } };
 			found.do { |line| this.prAdd(line[1], line[2]) };
 			this.prRefreshParams(nil, action)
 		}, isQuiet: true)
@@ -212,7 +223,7 @@ Rig {
 			node.isMade = true;
 			this.prRefreshParams(name, { action.value(*values) })
 		}, { |code, text|
-			if(node.notNil) { nodes.removeAt(name); node.prGone("was not made: " ++ text) };
+			if(node.notNil) { this.prRemove(name, "was not made: " ++ text) };
 			onError.value(code, text)
 		});
 		^nodes[name]
@@ -220,7 +231,7 @@ Rig {
 
 	free { |name, action, onError|
 		this.prRequest('/rig/free', [name], { |... values|
-			nodes.removeAt(values[0].asSymbol) !? { |node| node.prGone("has been freed") };
+			this.prRemove(values[0].asSymbol, "has been freed");
 			action.value(*values)
 		}, onError)
 	}
@@ -340,8 +351,7 @@ Rig {
 		this.prRequest('/rig/quit', [], { |... values|
 			isConnected = false;
 			quitTime = Main.elapsedTime;
-			nodes.do { |node| node.prGone("ended with its server") };
-			nodes.clear;
+			nodes.keys.do { |name| this.prRemove(name, "has ended with its server") };
 			action.value(*values)
 		}, onError)
 	}

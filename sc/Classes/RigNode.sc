@@ -1,5 +1,5 @@
-// A node of a rig. Its params are methods: amp.gain_(-6) sets, amp.gain_(-6, 500) gets there within 500 ms, amp.gain tells
-// what the server has told last.
+// A node of a rig. Its params are methods: amp.gain_(-6) sets, amp.gain_(-6, 500) gets there within 500 ms, amp.gain
+// tells what the server has told last.
 RigNode {
 	var <rig, <name, <type, <>isMade = false, <problem, params;
 
@@ -38,7 +38,7 @@ RigNode {
 		^super.doesNotUnderstand(selector, *args)
 	}
 
-	respondsTo { |selector| ^super.respondsTo(selector) or: { params.notNil and: { params.includesKey(selector.asGetter) } } }
+	respondsTo { |selector| ^super.respondsTo(selector) or: { this.params.includesKey(selector.asGetter) } }
 
 	// ---- In the rig
 

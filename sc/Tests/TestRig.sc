@@ -137,7 +137,8 @@ TestRig : UnitTest {
 
 	// with a server of its own, which has no sound card
 	test_boot {
-		var port = ("NEURIG_BOOT_PORT".getenv ? 9002).asInteger, options = ["--backend", "clock"], booted, amp, values, comes = 0;
+		var port = ("NEURIG_BOOT_PORT".getenv ? 9002).asInteger, options = ["--backend", "clock"];
+		var booted, amp, values, comes = 0;
 		var boot = { |action, onError| booted = Rig.boot(nil, port, options, action, onError) };
 		this.assertEquals(Rig.boot(nil, port, options ++ ["--nonsense"], onError: { |code| values = code }).isWaiting, true,
 			"it starts");
@@ -154,7 +155,7 @@ TestRig : UnitTest {
 		this.assertEquals([booted.isConnected, amp.isGone, booted.nodes], [false, true, []], "nothing is left");
 		boot.value;
 		amp = booted.amp("crunch.nam").gain_(9);
-		this.wait({ booted.isConnected and: { booted.isWaiting.not } }, "it is back, and has what was asked for meanwhile", 20);
+		this.wait({ booted.isConnected and: { booted.isWaiting.not } }, "it is back, with what was asked for meanwhile", 20);
 		this.wait({ amp.gain == 9.0 }, "the node", 5);
 		this.assertEquals([amp.name, comes], [\amp, 1], "named as before; it was noticed");
 		this.succeeds("quit", { |action, onError| booted.quit(action, onError) });
@@ -168,10 +169,10 @@ TestRig : UnitTest {
 		this.assertEquals(Rig.command, "~/no such neurig".standardizePath, "where it is said to be");
 		Rig.boot(nil, port, onError: { |code, reason| text = reason });
 		this.wait({ text.notNil }, "it is not there", 5);
-		this.assert(text.contains("no such neurig") and: { text.contains("Rig.program") }, "what to do: %".format(text));
+		this.assert(text.contains("no such neurig") and: { text.contains("Rig.program") }, "why: %".format(text));
 		Rig.program = before;
 		Rig(NetAddr("127.0.0.1", port)).close;
-		this.assertException({ Rig(NetAddr("192.168.1.20", 9001)).boot }, Error, "another machine's is not started from here");
+		this.assertException({ Rig(NetAddr("192.168.1.20", 9001)).boot }, Error, "not on another machine");
 		Rig(NetAddr("192.168.1.20", 9001)).close
 	}
 

@@ -5,7 +5,8 @@ with arguments that make no sense.
     python tests/sc/random_operations.py --operations 3000 --seed 1 [--server scsynth|supernova] [--rate 44100]
                                          [--block 64] [--sanitize address|thread|undefined] [--valgrind]
 
-It ends with an error where the server does, where something is not as it should be, or where a sanitizer finds something.
+It ends with an error where the server does, where something is not as it should be, or where a sanitizer finds
+something.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ def write_files(folder: Path) -> dict[str, list[str]]:
         "amps": {"crunch.nam": crunch, "wire é.nam": json.dumps(wire).encode(),
                  "cab.wav": (ROOT / "models" / "open-back.wav").read_bytes(),
                  "knobs.json": json.dumps({"in_shape": [3], "layers": [dense]}).encode(),
-                 "sizes.nam": json.dumps({"architecture": "SlimmableContainer", "config": {"submodels": sizes}}).encode()},
+                 "sizes.nam": json.dumps({"architecture": "SlimmableContainer",
+                                          "config": {"submodels": sizes}}).encode()},
         "players": {"wander.mdrnn": wander},
         "bad": {"cut.nam": crunch[: len(crunch) // 2], "cut.mdrnn": wander[:1000], "empty.nam": b"",
                 "noise.nam": bytes(range(256)), "cut.wav": b"RIFF\xff\xff\xff\xffWAVEfmt ", "none.nam": b"{}"},
@@ -87,17 +89,16 @@ def definitions() -> dict[str, tuple[bytes, int]]:
     }  # fmt: skip
 
 
-def drive(server: Server, operations: int, seed: int, folder: Path, seconds: float = 20) -> Counter[str]:
+def drive(server: Server, operations: int, seed: int, folder: Path) -> Counter[str]:
     """Performs operations by chance, and looks whether all is as it should be.
 
-    :param seconds: that an answer may take
     :returns: how many there were of each
     :raises AssertionError: where something is not, with what the server has said
     """
     choose = random.Random(seed)
     files = write_files(folder)
     for definition, _ in definitions().values():
-        server.ask("/d_recv", definition, answer=("/done", "/d_recv"), seconds=seconds)
+        server.ask("/d_recv", definition, answer=("/done", "/d_recv"))
     units = {name: count for name, (_, count) in definitions().items()}
     alive: dict[int, tuple[str, int]] = {}
     fleeting = folder / "fleeting.nam"
@@ -170,14 +171,14 @@ def drive(server: Server, operations: int, seed: int, folder: Path, seconds: flo
         server.send(*choose.choice([("/b_alloc", buffer, choose.choice([1, 9, 600]), 1), ("/b_free", buffer)]))
 
     def nonsense() -> None:
-        name = choose.choice(["neuralamp_read", "neuralamp_free", "neuralamp_query", "mdrnn_read", "mdrnn_free", "mdrnn_query",
-                              "mdrnn_predict", "mdrnn_record"])  # fmt: skip
+        name = choose.choice(["neuralamp_read", "neuralamp_free", "neuralamp_query", "mdrnn_read", "mdrnn_free",
+                              "mdrnn_query", "mdrnn_predict", "mdrnn_record"])  # fmt: skip
         pool = [0, 1, -7, 2**31 - 1, 0.5, float("nan"), "x", "", message("/nonsense"), "é" * 100]
         server.send("/cmd", name, *(choose.choice(pool) for _ in range(choose.randrange(8))))
 
     shares: dict[Callable[[], None], int] = {
-        make: 30, free: 24, free_many: 1, pause: 4, steer: 10, read: 14, read_what_goes: 3, empty: 3, replace_at_once: 1,
-        ask: 4, predict: 4, record: 2, buffers: 2, nonsense: 4,
+        make: 30, free: 24, free_many: 1, pause: 4, steer: 10, read: 14, read_what_goes: 3, empty: 3,
+        replace_at_once: 1, ask: 4, predict: 4, record: 2, buffers: 2, nonsense: 4,
     }  # fmt: skip
     counts: Counter[str] = Counter()
     for number in range(operations):
@@ -187,17 +188,17 @@ def drive(server: Server, operations: int, seed: int, folder: Path, seconds: flo
         does()
         counts[does.__name__] += 1
         if number % 10 == 0:
-            server.ask("/sync", number, answer=("/synced", number), seconds=seconds)
+            server.ask("/sync", number, answer=("/synced", number))
     server.send("/b_free", 0)
-    server.ask("/b_alloc", 0, 512, 1, answer=("/done", "/b_alloc", 0), seconds=seconds)
+    server.ask("/b_alloc", 0, 512, 1, answer=("/done", "/b_alloc", 0))
 
-    synths = server.ask("/status", answer=("/status.reply",), seconds=seconds)[2]
+    synths = server.ask("/status", answer=("/status.reply",))[2]
     assert synths == len(alive), f"seed {seed}: {synths} synths, not {len(alive)}"
     users = Counter(slot for name, slot in alive.values() for _ in range(min(units[name], 1)))
     users[2] += sum(name == "pair" for name, _ in alive.values())
     for node in alive:
         server.send("/n_run", node, 1)  # units of a synth that was paused at once do not exist yet
-    end = time.monotonic() + seconds
+    end = time.monotonic() + server.seconds
     while (told := {slot: server.command("neuralamp_query", slot)[0]["users"] for slot in SLOTS}) != {
             slot: users[slot] for slot in SLOTS}:  # fmt: skip
         assert time.monotonic() < end, f"seed {seed}: units on slots are {told}, not {users}"
@@ -206,7 +207,7 @@ def drive(server: Server, operations: int, seed: int, folder: Path, seconds: flo
         assert head["ok"] == 1, f"seed {seed}: {text}"
     assert server.report("mdrnn_predict", 0, 1, 0, 5, 3, 1.0, 0.01, 0)[0] == 1
     server.send("/g_freeAll", 0)
-    server.ask("/sync", -1, answer=("/synced", -1), seconds=seconds)
+    server.ask("/sync", -1, answer=("/synced", -1))
     assert server.command("neuralamp_query", 0)[0]["users"] == 0
     return counts
 
@@ -215,11 +216,12 @@ def sanitized(kind: str) -> tuple[Path, dict[str, str]]:
     """Builds the plugins with a sanitizer; gives their folder, and the environment in which a server loads them."""
     import build
 
-    build.OBJECTS = ROOT / "build" / f"sc-{kind}"
+    build.OBJECTS = ROOT / "build" / f"pd-{kind}"  # the core has been built there for Pd, perhaps
     flag = f"-fsanitize={kind}"
-    build.COMPILE = [*(option for option in build.COMPILE if option != "-O3"), flag, "-O1", "-g", "-fno-omit-frame-pointer"]
+    kept = [option for option in build.COMPILE if option != "-O3"]
+    build.COMPILE = [*kept, flag, "-O1", "-g", "-fno-omit-frame-pointer"]
     build.LINK = [flag] + [option for option in build.LINK if option != "-s" and not option.startswith("-static")]
-    folder = build.OBJECTS / "plugins"
+    folder = ROOT / "build" / f"sc-{kind}"
     build.build_sc(folder)
     libraries = {"address": "libasan.so", "thread": "libtsan.so", "undefined": "libubsan.so"}
     paths = [subprocess.check_output(["g++", f"-print-file-name={name}"], text=True).strip()
@@ -246,10 +248,11 @@ def main() -> None:
         folder = Path(name)
         with contextlib.contextmanager(_run_jack)(folder, asked.rate, 256, "--timeout", "20000") as jack:
             env = environment(folder) | jack.env | env | {"SC_PLUGIN_PATH": str(plugins), "HOME": str(folder)}
-            server = Server(asked.server, _free_port(), folder, env, "-z", str(asked.block), wrapper=wrapper)
+            server = Server(asked.server, _free_port(), folder, env, "-z", str(asked.block), wrapper=wrapper,
+                            seconds=300)
             try:
                 began = time.monotonic()
-                counts = drive(server.ready(), asked.operations, asked.seed, folder, seconds=300)
+                counts = drive(server.ready(), asked.operations, asked.seed, folder)
                 took = time.monotonic() - began
                 assert server.process.poll() is None, server.log.read_text()[-4000:]
                 memory = server.memory()
@@ -260,11 +263,11 @@ def main() -> None:
             finally:
                 server.process.kill()
                 server.process.wait()
-    findings = [line for line in said.splitlines() if "ERROR: AddressSanitizer" in line or "WARNING: ThreadSanitizer" in line
-                or "runtime error" in line or line.startswith("==")]  # fmt: skip
+    marks = ("ERROR: AddressSanitizer", "WARNING: ThreadSanitizer", "runtime error")
+    findings = [line for line in said.splitlines() if line.startswith("==") or any(mark in line for mark in marks)]
     print(*sorted(counts.items()), sep="\n")
-    print(f"{asked.operations} operations in {took:.1f} s, seed {asked.seed}, {asked.server} at {asked.rate} Hz, blocks of "
-          f"{asked.block}, {memory:.0f} MiB; ended with {server.process.returncode}; {len(findings)} findings")  # fmt: skip
+    print(f"{asked.operations} operations in {took:.1f} s, seed {asked.seed}, {asked.server} at {asked.rate} Hz, "
+          f"blocks of {asked.block}, {memory:.0f} MiB; ended with {server.process.returncode}; {len(findings)} findings")
     if findings:
         sys.exit(said[-20000:])
 

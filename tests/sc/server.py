@@ -18,13 +18,15 @@ class Server:
     """A running server, and a client of it."""
 
     def __init__(self, program: str, port: int, folder: Path, env: dict[str, str], *options: str,
-                 wrapper: tuple[str, ...] = ()) -> None:  # fmt: skip
+                 wrapper: tuple[str, ...] = (), seconds: float = 10) -> None:  # fmt: skip
         """Starts a server.
 
         :param folder: where it runs, and writes ``PROGRAM.log``
         :param options: more of the command line
         :param wrapper: a command that runs it, as valgrind
+        :param seconds: that an answer may take
         """
+        self.seconds = seconds
         self.log = folder / f"{program}.log"
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.connect(("127.0.0.1", port))
@@ -36,9 +38,9 @@ class Server:
     def send(self, *parts: object) -> None:
         self.socket.send(message(*parts))  # type: ignore[arg-type]
 
-    def ask(self, *parts: object, answer: tuple[object, ...], seconds: float = 10) -> list:
+    def ask(self, *parts: object, answer: tuple[object, ...]) -> list:
         """Sends a message and waits for one that begins as ``answer`` does; gives its arguments."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + self.seconds
         self.send(*parts)
         while time.monotonic() < end:
             try:
@@ -57,7 +59,7 @@ class Server:
 
     def ready(self) -> Server:
         """Waits until it answers, and has a buffer for reports."""
-        self.ask("/status", answer=("/status.reply",), seconds=60)
+        self.ask("/status", answer=("/status.reply",))
         self.ask("/b_alloc", 0, REPORT, 1, answer=("/done", "/b_alloc", 0))
         return self
 

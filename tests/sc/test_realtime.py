@@ -23,7 +23,7 @@ OPERATIONS = int(os.environ.get("NEURIG_OPERATIONS", "300"))  # of those by chan
 def server(request: pytest.FixtureRequest, jack_server, free_port, tmp_path: Path) -> Iterator[Server]:
     started = Server(request.param, free_port(), tmp_path, environment(tmp_path) | {
         key: jack_server.env[key] for key in jack_server.env if key.startswith("JACK")
-    })  # fmt: skip
+    }, seconds=60)  # fmt: skip
     try:
         yield started.ready()
         assert started.process.poll() is None, f"the server has died:\n{started.log.read_text()}"
@@ -98,8 +98,8 @@ def test_frames_without_a_clock(server: Server) -> None:
 
     def ask(performance: int, position: int, count: int, *inputs: float, seed: int = 3, pitemp: float = 1.0,
             sigmatemp: float = 0.25, slot: int = 5) -> np.ndarray | str:  # fmt: skip
-        values = server.report("mdrnn_predict", slot, performance, position, count, seed, pitemp, sigmatemp, len(inputs),
-                               *map(float, inputs))  # fmt: skip
+        values = server.report("mdrnn_predict", slot, performance, position, count, seed, pitemp, sigmatemp,
+                               len(inputs), *map(float, inputs))  # fmt: skip
         return np.reshape(values[8:], (-1, 4)) if values[0] else bytes(map(int, values[8:])).decode()
 
     assert "empty" in ask(1, 0, 1)
