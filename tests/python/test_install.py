@@ -73,7 +73,7 @@ def test_installed_patches_open_without_a_complaint(home: Path, command: Command
     installed = home / ".local/lib/pd/extra/neurig"
     patches = sorted(installed.rglob("*.pd"))
     assert {"neuralamp~-help.pd", "mdrnn-help.pd"} <= {path.name for path in patches}
-    assert options or {"demo.pd", "steer-rig.pd"} <= {path.name for path in patches}
+    assert options or {"demo.pd", "steer-rig.pd", "tutorial.pd"} <= {path.name for path in patches}
     for path in patches:
         console = open_in_pd(path)
         assert not complaints(console), "\n".join(console)
@@ -215,7 +215,7 @@ def test_package(home: Path, tmp_path: Path, command: Command) -> None:
     assert (checksum.name, objects.name) == (f"{archive.name}.sha256", f"{archive.name}.txt")
     assert checksum.read_text() == hashlib.sha256(archive.read_bytes()).hexdigest()
     listed = dict(line.split("\t") for line in objects.read_text().splitlines())
-    assert sorted(listed) == ["mdrnn", "neuralamp~", "rig"] and all(map(str.strip, listed.values()))
+    assert {"mdrnn", "neuralamp~", "neurig.amp", "neurig.rig"} <= set(listed) and all(map(str.strip, listed.values()))
 
     extra = home / ".local/lib/pd/extra"
     extra.mkdir(parents=True)
