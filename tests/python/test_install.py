@@ -222,7 +222,7 @@ def test_package(home: Path, tmp_path: Path, command: Command) -> None:
     with zipfile.ZipFile(archive) as packed:
         assert {name.split("/")[0] for name in packed.namelist()} == {"neurig"}
         packed.extractall(extra)
-    boxes = ("neuralamp~ models/crunch", "mdrnn models/wander", "rig", "declare -path neurig")
+    boxes = ("neuralamp~ models/crunch", "mdrnn models/wander", "neurig.rig", "declare -path neurig")
     console = open_in_pd(patch(tmp_path / "test.pd", *boxes))
     assert f"told: loaded {extra}/neurig/models/crunch.nam" in console and not complaints(console)
 
