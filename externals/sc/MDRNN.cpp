@@ -129,7 +129,8 @@ struct Performance {
   const neurig_model *model;
   std::unique_ptr<neurig_predictor, Free> predictor;
 };
-std::vector<Performance> performances;  // non-real-time thread only; the one that was asked for last is the last
+// Non-real-time thread only; the one that was asked for last is the last. Never destroyed: at exit that thread may run.
+std::vector<Performance> &performances = *new std::vector<Performance>;
 
 /* Begins a performance anew, and goes to where it is to go on. */
 neurig_predictor *begin(neurig_model *model, const Question &asked, char *reason, int size) {

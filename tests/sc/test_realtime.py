@@ -63,6 +63,7 @@ def test_reports(server: Server, write: Callable[..., str]) -> None:
     head, text = server.command("neuralamp_read", 3, good)
     assert (head["ok"], head["loaded"], head["rate"], head["latency"], head["params"]) == (1, 1, 48000, 0, 0)
     assert text == good
+    assert server.command("neuralamp_read", 3, "~/é.nam")[1] == good, "in the home folder of the server's user"
     define(server)
     for node in (1000, 1001):
         server.send("/s_new", "amp", node, 0, 0, "model", 3)
