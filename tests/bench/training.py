@@ -4,13 +4,13 @@
         [--nam VENV] [--amp-emulator-model FOLDER]
 
 VENV is a virtual environment with neural-amp-modeler 0.13, FOLDER a clone of AmpEmulatorModel; what is not given is not
-measured. The pair is that of the reference data, which NEURIG_TEST_DATA names. Of it the first 60 % are learned, the next
-20 % choose the weights, the last 20 % are reported: plain ESR without the first 8192 samples, in float64.
+measured. The pair is that of the reference data, which NEURIG_TEST_DATA names. Of it the first 60 % are learned, the
+next 20 % choose the weights, the last 20 % are reported: plain ESR without the first 8192 samples, in float64.
 
 Each training is a process of its own, with one thread where --threads does not say otherwise. Its clock is its own CPU
-time. neurig's runs from the first step to the last with all its validations; a peer's counts its steps alone, by its own
-classes and published settings, and it is judged when its time is over. A table in Markdown is printed. The machine should
-have nothing else to do; its load is noted.
+time. neurig's runs from the first step to the last with all its validations; a peer's counts its steps alone, by its
+own classes and published settings, and it is judged when its time is over. A table in Markdown is printed. The machine
+should have nothing else to do; its load is noted.
 """
 
 import argparse
@@ -118,7 +118,8 @@ def nam_config(architecture: str) -> dict[str, Any]:
     layers, units = {"lstm-16": (1, 16), "lstm-3x18": (3, 18)}[architecture]
     return {"net": {"name": "LSTM", "config": {"num_layers": layers, "hidden_size": units, "train_burn_in": 8192,
                                                "train_truncate": None}},
-            "loss": {"val_loss": "esr", "mask_first": 8192, "pre_emph_mrstft_weight": 0.002, "pre_emph_mrstft_coef": 0.85},
+            "loss": {"val_loss": "esr", "mask_first": 8192, "pre_emph_mrstft_weight": 0.002,
+                     "pre_emph_mrstft_coef": 0.85},
             "optimizer": {"lr": 0.008}, "lr_scheduler": {"class": "ExponentialLR", "kwargs": {"gamma": 0.995}}}
 
 
@@ -302,7 +303,8 @@ def main() -> None:
                                             "--amp-emulator-model", options.amp_emulator_model or "")
         cells = [f"{done['validation']:.2g} / {done['test']:.2g} | {done['steps']} | {done['memory']:.0f}"
                  for done in every[name].values()] + ([] if given else ["– | – | –"])
-        print(f"| {name} | {options.seconds or row.seconds:g} | {cells[0]} | {row.wanted:.0e} | {cells[1]} |", flush=True)
+        print(f"| {name} | {options.seconds or row.seconds:g} | {cells[0]} | {row.wanted:.0e} | {cells[1]} |",
+              flush=True)
         if options.json:
             Path(options.json).write_text(json.dumps(every, indent=1))
 

@@ -56,7 +56,7 @@ def test_command(command: Command, files: Files, tmp_path: Path) -> None:
     assert sorted(path.name for path in profile.iterdir()) == [
         "checkpoint.pt", "config.json", "history.csv", "learning.png", "metrics.json", "model.nam", "report.html"]
     assert (profile / "learning.png").read_bytes().startswith(b"\x89PNG")
-    assert "My Muff" not in (profile / "report.html").read_text() and "data:audio" in (profile / "report.html").read_text()
+    assert "data:audio" in (profile / "report.html").read_text()
 
     model = neurig.load(profile / "model.nam")
     metrics, about = json.loads((profile / "metrics.json").read_text()), model.info["metadata"]
@@ -106,7 +106,7 @@ def test_killed_at_any_moment(files: Files, tmp_path: Path, command: Command,
     for more in (0.0, 0.7):
         before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
         process = start(tmp_path, *arguments)
-        wait_until(lambda: checkpoint.exists() and checkpoint.stat().st_mtime_ns > before, "a checkpoint", 60)  # noqa: B023
+        wait_until(lambda old=before: checkpoint.exists() and checkpoint.stat().st_mtime_ns > old, "a checkpoint", 60)
         time.sleep(more)
         process.kill()
         assert process.wait() == -signal.SIGKILL, "it had ended before"

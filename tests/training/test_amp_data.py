@@ -50,7 +50,8 @@ def test_files_of_their_own_for_validation_and_test(playing: Samples, pair: Writ
     pairs = [pair(playing[i * 3 * RATE :][: 3 * RATE], device(playing)[i * 3 * RATE :][: 3 * RATE], str(i))
              for i in range(3)]
     data = load(pairs[:1], pairs[1:2], pairs[2:])
-    assert [len(parts[0]) for parts in (data.learned, data.validation, data.test)] == pytest.approx([3 * RATE] * 3, abs=5)
+    lengths = [len(parts[0]) for parts in (data.learned, data.validation, data.test)]
+    assert lengths == pytest.approx([3 * RATE] * 3, abs=5)
     data = load(pairs[:1], validation=pairs[1:2])
     assert len(data.learned[0]) == pytest.approx(0.8 * 3 * RATE, abs=5) and len(data.validation[0]) > 2.9 * RATE
     assert data.test[0].start == len(data.learned[0])
@@ -102,8 +103,8 @@ def test_own_signal_swapped(pair: Writer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content, words", [
-    (b"", "Save it as WAV"), (b"RIFF\x24\x00\x00\x00WAVEfmt ", "Save it as WAV|no samples"), (b"\x00" * 5000, "Save it as WAV"),
-    (None, "there is no such file")])
+    (b"", "Save it as WAV"), (b"RIFF\x24\x00\x00\x00WAVEfmt ", "Save it as WAV|no samples"),
+    (b"\x00" * 5000, "Save it as WAV"), (None, "there is no such file")])
 def test_corrupt_files(playing: Samples, pair: Writer, tmp_path: Path, content: bytes | None,  # noqa: F811
                        words: str) -> None:
     broken = tmp_path / "broken.wav"

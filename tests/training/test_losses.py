@@ -54,7 +54,8 @@ def test_weights_and_silence(signals: tuple[torch.Tensor, torch.Tensor]) -> None
 
 
 @pytest.mark.parametrize("weights, word", [({"esrr": 1}, "there is no loss 'esrr'"), ({"mse": -1}, "0 or more"),
-                                           ({"mse": float("nan")}, "0 or more"), ({"mse": 0}, "no loss"), ({}, "no loss")])
+                                           ({"mse": float("nan")}, "0 or more"), ({"mse": 0}, "no loss"),
+                                           ({}, "no loss")])
 def test_refusals(weights: dict[str, float], word: str) -> None:
     with pytest.raises(TrainingError, match=word):
         losses.Loss(weights)

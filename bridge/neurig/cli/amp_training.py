@@ -195,8 +195,8 @@ def _length(training: "Training") -> str:
 
 @contextmanager
 def _shown(training: "Training", folder: Path) -> Iterator[Callable[["Progress"], None]]:
-    """Gives a function that shows how far a training is: a live line in a terminal, else a line for each validation; and
-    keeps the learning curve on the disk."""
+    """Gives a function that shows how far a training is: a live line in a terminal, else a line for each validation;
+    and keeps the learning curve on the disk."""
     from neurig.training.amp_profile import write_log
 
     reported, drawn, drawing = len(training.progress.history), time.monotonic(), 0.0

@@ -114,8 +114,8 @@ class Progress:
 class Training:
     """One training, from its beginning or from where a checkpoint left it.
 
-    With ``steps``, and given the same recordings, settings, machine and number of threads, the result is the same to the
-    last bit, however often the training was interrupted. With ``minutes`` it depends on how far the machine came.
+    With ``steps``, and given the same recordings, settings, machine and number of threads, the result is the same to
+    the last bit, however often the training was interrupted. With ``minutes`` it depends on how far the machine came.
 
     :ivar network: the network that learns
     :ivar best: its weights with the lowest error, as a state dict
@@ -143,9 +143,9 @@ class Training:
         self.windows = Windows(data.learned, self.scale, device)
         self.stretch = settings.segment * (settings.stay if self.recurrent else 1)
         if self.windows.shortest() < 2 * (self.context + self.stretch):
-            raise TrainingError(f"{self.windows.shortest() / data.rate:.1f} s are too short for {settings.architecture}, "
-                                f"which learns segments of {(self.context + self.stretch) / data.rate:.1f} s. "
-                                "Record longer; three minutes are good")
+            needed, seconds = (self.context + self.stretch) / data.rate, self.windows.shortest() / data.rate
+            raise TrainingError(f"{seconds:.1f} s are too short for {settings.architecture}, which learns segments of "
+                                f"{needed:.1f} s. Record longer; three minutes are good")
         self.progress = Progress()
         self.optimizer = self._optimizer()
         self.best = copy.deepcopy(self.network.state_dict())

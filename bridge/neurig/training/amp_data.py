@@ -36,7 +36,8 @@ class Pair:
     knobs: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return " ".join([str(self.input), str(self.output), *(f"{name}={value:g}" for name, value in self.knobs.items())])
+        knobs = (f"{name}={value:g}" for name, value in self.knobs.items())
+        return " ".join([str(self.input), str(self.output), *knobs])
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,8 @@ def load(pairs: Sequence[Pair], validation: Sequence[Pair] = (), test: Sequence[
          channel: Channel | None = None, notice: Callable[[str], None] = lambda _: None) -> Data:
     """Reads, judges and aligns recordings, and splits them.
 
-    Of each pair the first 60 % are learned, the next 20 % are for validation, the last 20 % for the test. Where pairs of
-    their own are given for one of these, all that is left is learned.
+    Of each pair the first 60 % are learned, the next 20 % are for validation, the last 20 % for the test. Where pairs
+    of their own are given for one of these, all that is left is learned.
 
     :param channel: which one, of stereo files
     :param notice: gets a line for each thing about the recordings that their owner should know
@@ -204,7 +205,8 @@ class Windows:
         part = np.searchsorted(edges, drawn, side="right")
         return drawn - (edges - places)[part] + (self._ends - self._lengths)[part], part
 
-    def take(self, starts: NDArray[np.int64], part: NDArray[np.int64], length: int, first: int) -> tuple[Tensor, Tensor]:
+    def take(self, starts: NDArray[np.int64], part: NDArray[np.int64], length: int,
+             first: int) -> tuple[Tensor, Tensor]:
         """:param length: samples of input in each stretch
         :param first: of them, from which on there is a target
         :returns: inputs, shape (batch, 1 + knobs, length), and targets, shape (batch, length - first)

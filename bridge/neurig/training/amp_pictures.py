@@ -28,7 +28,8 @@ def learning_curve(history: list[Validation], best: int, path: Path) -> None:
     axes.patch.set_visible(False)
     axes.plot(times, [validation.esr for validation in history], ".-", color=_ESR)
     kept = history[best].esr
-    axes.plot(times[best], kept, "o", color=_KEPT, markersize=8, label=f"kept: {kept:.3g} after step {history[best].step:,}")
+    label = f"kept: {kept:.3g} after step {history[best].step:,}"
+    axes.plot(times[best], kept, "o", color=_KEPT, markersize=8, label=label)
     axes.set(yscale="log", xlabel="minutes of training" if long else "seconds of training",
              ylabel="error-to-signal ratio (ESR)", title="Error on the recording's validation part")
     axes.grid(alpha=0.3, which="both")

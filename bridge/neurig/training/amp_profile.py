@@ -48,7 +48,8 @@ _SETTLING = 1.0  # seconds before what is judged, which a recurrent network hear
 class Gear:
     """What a model file says about the device: NAM's metadata.
 
-    :ivar gear_type: ``"amp"``, ``"pedal"``, ``"pedal_amp"``, ``"amp_cab"``, ``"amp_pedal_cab"``, ``"preamp"``, ``"studio"``
+    :ivar gear_type: ``"amp"``, ``"pedal"``, ``"pedal_amp"``, ``"amp_cab"``, ``"amp_pedal_cab"``, ``"preamp"`` or
+        ``"studio"``
     :ivar tone_type: ``"clean"``, ``"overdrive"``, ``"crunch"``, ``"hi_gain"``, ``"fuzz"``
     :ivar input_level_dbu: analog level at the device's input that is digital full scale
     :ivar output_level_dbu: the same at its output
@@ -181,8 +182,9 @@ def _agreement(network: Network, model: Model, part: Part) -> float:
     instance.process(silence[0, 0].numpy())
     error = metrics.esr(answer, instance.process(part.source[signal]))
     if not error <= AGREEMENT:
-        raise TrainingError(f"the exported model does not play what was trained: an error-to-signal ratio of {error:.2g} "
-                            f"between PyTorch and the core. The checkpoint keeps the training; please report this")
+        raise TrainingError("the exported model does not play what was trained: an error-to-signal ratio of "
+                            f"{error:.2g} between PyTorch and the core. The checkpoint keeps the training; please "
+                            "report this")
     return error
 
 
@@ -210,8 +212,8 @@ def _phrase(rate: int) -> Samples:
 
 
 def _loudness(model: Model, phrase: Samples, knobs: Samples) -> tuple[float, float]:
-    """How loud the bundled phrase is behind the model, dBFS rms; and how much it distorts: 0 for one that is as loud as it
-    is driven, 1 for one that is always equally loud."""
+    """How loud the bundled phrase is behind the model, dBFS rms; and how much it distorts: 0 for one that is as loud as
+    it is driven, 1 for one that is always equally loud."""
     instance = model.instance(model.rate)
     for index, value in enumerate(knobs):
         instance.set(index, float(value))

@@ -1,5 +1,5 @@
-"""Losses: what the training of an amp makes small. Each takes the network's answer and the device's, and is 0 where both
-are the same.
+"""Losses: what the training of an amp makes small. Each takes the network's answer and the device's, and is 0 where
+both are the same.
 
 =========== ================================================================= ==================================
 name        what it is                                                        published by
@@ -72,8 +72,8 @@ def mrstft(prediction: Tensor, target: Tensor) -> Tensor:
             spectrum = torch.stft(signal, size, hop, width, window, return_complex=True)
             magnitudes.append((spectrum.real.square() + spectrum.imag.square()).clamp(min=_LEAST_POWER).sqrt())
         predicted, wanted = magnitudes
-        convergence = torch.linalg.vector_norm(wanted - predicted, dim=(1, 2)) / torch.linalg.vector_norm(wanted, dim=(1, 2))
-        total = total + convergence.mean() + (wanted.log() - predicted.log()).abs().mean()
+        missed, energy = (torch.linalg.vector_norm(part, dim=(1, 2)) for part in (wanted - predicted, wanted))
+        total = total + (missed / energy).mean() + (wanted.log() - predicted.log()).abs().mean()
     return total / len(RESOLUTIONS)
 
 
