@@ -29,7 +29,7 @@ from neurig.training.soap import Soap
 _STEEPEST = 1.0  # norm to which a gradient is clipped
 _LAST_RATE = 1e-3  # of the peak rate, at the end
 _LANES = 16  # stretches of a part that are judged at a time
-_BLOCK = 8192  # samples of each
+_BLOCK = 4096  # samples of each
 _MEMORY = 0.98  # what the mean loss keeps of itself at each step
 _RETRIES = 3  # with half the rate, where the loss was no number any more
 _FORMAT = 1  # of the checkpoint
