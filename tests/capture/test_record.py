@@ -1,11 +1,12 @@
 """Recording through JACK: real servers with the dummy driver, a rig or a client as the device, and what goes wrong."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,24 @@ def test_nothing_comes_back(jack: JackServer, device: Device, played: Path, tmp_
     assert "Nothing comes back yet" in errors
     assert "error: out.wav is silent" in out and "cannot be trained on" in errors
     assert (tmp_path / "out.wav").exists()
+
+
+def test_meters_in_a_terminal(jack: JackServer, device: Device, played: Path) -> None:
+    shown, terminal = os.openpty()
+    process = subprocess.Popen([sys.executable, "-m", "neurig.cli", "capture", "record", "played.wav", "out.wav",
+                                *device.ports, "--tries", "30"], cwd=played.parent, stdout=subprocess.PIPE,
+                               stderr=terminal, env=jack.env | {"TERM": "xterm", "COLUMNS": "100"})
+    os.close(terminal)
+    text = b""
+    with suppress(OSError):  # the terminal's other side is closed
+        while part := os.read(shown, 4096):
+            text += part
+    os.close(shown)
+    process.communicate(timeout=20)
+    said = text.decode()
+    assert process.returncode == 0 and "Traceback" not in said, said
+    assert re.search(r"played  .*█.* -?\d+\.\d dB", said) and re.search(r"heard   .*█.*, highest -\d+\.\d dB", said)
+    assert "s left" in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

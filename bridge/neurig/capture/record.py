@@ -11,8 +11,8 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -188,34 +188,35 @@ def _take(settings: dict[str, Any], seconds: float, number: int, show: Callable[
     """
     started: Started | None = None
     listened, before, answered = 0.0, 0.0, False
-    for message in _messages(settings):
-        if "failed" in message:
-            raise RecordError(f"recording is not possible: {message['failed']}")
-        if "ready" in message:
-            started = Started(number, seconds=seconds, **message["ready"])
-            show(started)
-        elif "done" in message and started:
-            return started
-        elif "levels" in message:
-            levels = message["levels"]
-            at = f"after {levels['seconds']:.1f} s"
-            if levels["full"]:
-                raise RecordError(f"{at}, what came back was at full scale, and clipped: nothing was written. Lower "
-                                  "the level into the recorder, and record again")
-            if levels["xruns"]:
-                raise _Lost(f"JACK had an xrun {at}")
-            answered = answered or levels["heard"] > _SILENT
-            if levels["played"] > _AUDIBLE:
-                listened += levels["seconds"] - before
-            before = levels["seconds"]
-            show(Levels(levels["seconds"], levels["played"], levels["heard"]))
-            if listened > _LISTENED and not answered:
-                answered = True
-                show(Silent())
+    with closing(_messages(settings)) as messages:
+        for message in messages:
+            if "failed" in message:
+                raise RecordError(f"recording is not possible: {message['failed']}")
+            if "ready" in message:
+                started = Started(number, seconds=seconds, **message["ready"])
+                show(started)
+            elif "done" in message and started:
+                return started
+            elif "levels" in message:
+                levels = message["levels"]
+                at = f"after {levels['seconds']:.1f} s"
+                if levels["full"]:
+                    raise RecordError(f"{at}, what came back was at full scale, and clipped: nothing was written. "
+                                      "Lower the level into the recorder, and record again")
+                if levels["xruns"]:
+                    raise _Lost(f"JACK had an xrun {at}")
+                answered = answered or levels["heard"] > _SILENT
+                if levels["played"] > _AUDIBLE:
+                    listened += levels["seconds"] - before
+                before = levels["seconds"]
+                show(Levels(levels["seconds"], levels["played"], levels["heard"]))
+                if listened > _LISTENED and not answered:
+                    answered = True
+                    show(Silent())
     raise RecordError("the recording process ended without a word")
 
 
-def _messages(settings: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _messages(settings: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
     """What the process of a take tells. It is ended with the iterator.
 
     :raises RecordError: where it ends or hangs

@@ -122,12 +122,15 @@ def _meters() -> Iterator[Callable[["Event"], None]]:
     started: Started | None = None
     loudest = 0.0
 
+    def decibels(peak: float) -> float:
+        return max(-99.9, 20 * math.log10(peak)) if peak > 0 else -99.9
+
     def meter(name: str, peak: float, rest: str = "") -> Text:
-        level = 20 * math.log10(peak) if peak > 0 else -math.inf
+        level = decibels(peak)
         filled = max(0, min(40, round((level + 60) * 40 / 60)))
         colour = "red" if level > -1 else "yellow" if level > -6 else "green"
         return Text.assemble(f"{name}  ", ("█" * filled, colour), ("·" * (40 - filled), "dim"),
-                             f" {level:6.1f} dB{rest}" if peak > 0 else f"     -∞ dB{rest}", "\n")
+                             f" {level:6.1f} dB{rest}", "\n")
 
     with Live(console=console, transient=True, auto_refresh=False) as live:
 
@@ -141,7 +144,7 @@ def _meters() -> Iterator[Callable[["Event"], None]]:
                 case Levels() if started and console.is_terminal:
                     loudest = max(loudest, event.heard)
                     left = max(0.0, started.seconds - event.seconds)
-                    highest = f", highest {20 * math.log10(loudest):.1f} dB" if loudest > 0 else ""
+                    highest = f", highest {decibels(loudest):.1f} dB"
                     live.update(Text.assemble(meter("played", event.played), meter("heard ", event.heard, highest),
                                               f"{left:.0f} s left"), refresh=True)
                 case Silent():
