@@ -60,7 +60,7 @@ void Amp::start_next() {
   waiting_ = false;
   listen_ = current_.instance ? current_.instance->delay() : 0;
   fade_length_ = fade_ = std::max(1, int(params_[NEURIG_AMP_XFADE] * 0.001 * rate_));
-  onset_ = fade_length_ / 16;
+  onset_ = fade_length_ / 20;
   const float gain = current_.in.now;
   current_.in.now = onset_ ? 0 : gain;
   current_.in.to(gain, onset_);

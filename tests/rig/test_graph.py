@@ -211,7 +211,7 @@ def test_changing_a_model_crossfades(amp_file: Callable[..., Path]) -> None:
     y = play(nodes, [("in", "amp"), ("amp", "out")], x, events, check="graph.nodes[numbers['amp']]._held == 1")[:, 0]
     for turn, gain in enumerate(gains):
         assert y[4800 * turn + 2300] == pytest.approx(gain, abs=1e-6)
-    assert np.abs(np.diff(y)).max() < 1.7 * 0.3 / (0.02 * RATE)
+    assert np.abs(np.diff(y)).max() < 1.6 * 0.3 / (0.02 * RATE)
 
 
 def test_connecting_and_disconnecting_never_click(noise: Signal) -> None:
