@@ -221,6 +221,8 @@ def test_package(home: Path, tmp_path: Path, command: Command) -> None:
     extra.mkdir(parents=True)
     with zipfile.ZipFile(archive) as packed:
         assert {name.split("/")[0] for name in packed.namelist()} == {"neurig"}
+        endings = {name.partition(".")[2] for name in packed.namelist() if name.startswith("neurig/neuralamp~.")}
+        assert len(endings) == 2 and "pd_linux" in endings, "single and double precision"
         packed.extractall(extra)
     boxes = ("neuralamp~ models/crunch", "mdrnn models/wander", "neurig.rig", "declare -path neurig")
     console = open_in_pd(patch(tmp_path / "test.pd", *boxes))
