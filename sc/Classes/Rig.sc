@@ -142,18 +142,18 @@ Rig {
 
 	// Each makes a node and gives it as a RigNode. args: further params and values, as [\gain, 6]; without a name it is
 	// called after its type.
-	input { |channel = 1, args, name| ^this.prMake(\input, [\channel, channel] ++ args, name) }
-	player { |file, args, name| ^this.prMake(\player, [\file, file] ++ args, name) }
-	gate { |threshold = -60, args, name| ^this.prMake(\gate, [\threshold, threshold] ++ args, name) }
-	amp { |model, args, name| ^this.prMake(\amp, [\model, model] ++ args, name) }
-	ir { |file, args, name| ^this.prMake(\ir, [\file, file] ++ args, name) }
-	gain { |gain = 0, args, name| ^this.prMake(\gain, [\gain, gain] ++ args, name) }
-	delay { |time = 350, args, name| ^this.prMake(\delay, [\time, time] ++ args, name) }
-	reverb { |size = 0.5, args, name| ^this.prMake(\reverb, [\size, size] ++ args, name) }
-	limiter { |ceiling = -1, args, name| ^this.prMake(\limiter, [\ceiling, ceiling] ++ args, name) }
-	output { |gain = 0, args, name| ^this.prMake(\output, [\gain, gain] ++ args, name) }
-	recorder { |file, args, name| ^this.prMake(\recorder, [\file, file] ++ args, name) }
-	predictor { |model, args, name| ^this.prMake(\predictor, [\model, model] ++ args, name) }
+	input { |channel = 1, args, name| ^this.prMake(\input, [\channel, channel] ++ this.prPairs(args), name) }
+	player { |file, args, name| ^this.prMake(\player, [\file, file] ++ this.prPairs(args), name) }
+	gate { |threshold = -60, args, name| ^this.prMake(\gate, [\threshold, threshold] ++ this.prPairs(args), name) }
+	amp { |model, args, name| ^this.prMake(\amp, [\model, model] ++ this.prPairs(args), name) }
+	ir { |file, args, name| ^this.prMake(\ir, [\file, file] ++ this.prPairs(args), name) }
+	gain { |gain = 0, args, name| ^this.prMake(\gain, [\gain, gain] ++ this.prPairs(args), name) }
+	delay { |time = 350, args, name| ^this.prMake(\delay, [\time, time] ++ this.prPairs(args), name) }
+	reverb { |size = 0.5, args, name| ^this.prMake(\reverb, [\size, size] ++ this.prPairs(args), name) }
+	limiter { |ceiling = -1, args, name| ^this.prMake(\limiter, [\ceiling, ceiling] ++ this.prPairs(args), name) }
+	output { |gain = 0, args, name| ^this.prMake(\output, [\gain, gain] ++ this.prPairs(args), name) }
+	recorder { |file, args, name| ^this.prMake(\recorder, [\file, file] ++ this.prPairs(args), name) }
+	predictor { |model, args, name| ^this.prMake(\predictor, [\model, model] ++ this.prPairs(args), name) }
 
 	// the node of that name, or nil; all nodes
 	at { |name| ^nodes[name.asSymbol] }
@@ -163,7 +163,7 @@ Rig {
 	clear { this.nodes.do(_.free) }
 
 	prMake { |type, args, name|
-		args = args.clump(2).reject { |pair| pair[1].isNil }.flatten(1);
+		args = args.clump(2).reject { |pair| pair.size == 2 and: { pair[1].isNil } }.flatten(1);
 		^this.new(name ?? { this.prName(type) }, type, args)
 	}
 
@@ -174,6 +174,8 @@ Rig {
 		while { nodes.includesKey(name) } { name = (type ++ number).asSymbol; number = number + 1 };
 		^name
 	}
+
+	prPairs { |args| ^(args ? []).asPairs }
 
 	prAdd { |name, type|
 		if(nodes.includesKey(name).not) { nodes.put(name, RigNode.prNew(this, name, type)) };
@@ -212,10 +214,12 @@ Rig {
 
 	// Nodes are meant by their names or as RigNodes.
 
-	// args: an array of params and their values, as [\gain, 6, \model, "~/crunch.nam"]
+	// args: params and their values, as [\gain, 6, \model, "~/crunch.nam"] or (gain: 6)
 	new { |name, type, args, action, onError|
-		var node, params = args.asArray.clump(2).collect { |pair| [pair[0], this.prFile(pair[0], pair[1])] }.flatten(1);
+		var node, params = this.prPairs(args).clump(2);
 		if(type.isNil) { Error("Rig: a node needs a type, as new(\\lead, \\amp)").throw };
+		if(params.any { |pair| pair.size < 2 }) { Error("Rig: % is not pairs of params and values".format(args)).throw };
+		params = params.collect { |pair| [pair[0], this.prFile(pair[0], pair[1])] }.flatten(1);
 		name = name.asSymbol;
 		if(nodes.includesKey(name).not) { node = this.prAdd(name, type.asSymbol) };
 		this.prRequest('/rig/new', [name, type] ++ params, { |... values|
@@ -229,11 +233,18 @@ Rig {
 		^nodes[name]
 	}
 
+	// it is gone at once, for another one may get its name
 	free { |name, action, onError|
 		this.prRequest('/rig/free', [name], { |... values|
-			this.prRemove(values[0].asSymbol, "has been freed");
+			if(nodes[values[0].asSymbol].notNil and: { nodes[values[0].asSymbol].isMade }) {
+				this.prRemove(values[0].asSymbol, "has been freed")
+			};
 			action.value(*values)
-		}, onError)
+		}, { |code, text|
+			this.prRefresh;
+			onError.value(code, text)
+		});
+		this.prRemove(if(name.isKindOf(RigNode)) { name.name } { name.asSymbol }, "has been freed")
 	}
 
 	connect { |from, to, input, action, onError|

@@ -46,8 +46,8 @@ RigNode {
 		if(this.prIsThere) { rig.connect(this, to, input, action, onError) }
 	}
 
-	disconnect { |from, action, onError|
-		if(this.prIsThere) { rig.disconnect(this, from, action, onError) }
+	disconnect { |to, action, onError|
+		if(this.prIsThere) { rig.disconnect(this, to, action, onError) }
 	}
 
 	// guitar >> amp >> out

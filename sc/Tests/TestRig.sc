@@ -201,6 +201,7 @@ TestRig : UnitTest {
 		this.assertException({ rig.set(\t_amp) }, Error, "no param");
 		this.assertException({ rig.set(\t_amp, \gain) }, Error, "no value");
 		this.assertException({ rig.new(\t_amp, nil) }, Error, "no type");
+		this.assertException({ rig.new(\t_amp, \amp, [\gain]) }, Error, "a param without a value");
 		this.assertException({ rig.new(\t_amp, \amp, [\gain, { 3 }]) }, Error, "a function for a value");
 		this.assertException({ rig.map(\t_hands, 1, \gain) }, Error, "an address without a node");
 		this.assertException({ rig.set(\t_amp, "gain/x", 3) }, Error, "an address that goes too far")

@@ -70,6 +70,21 @@ TestRigNode : UnitTest {
 		this.assertEquals(list.value.any { |link| link.includes(\t_amp) }, false, "a node goes with its links")
 	}
 
+	test_another_one_of_the_same_name {
+		var first = this.amp, second;
+		first.free;
+		second = rig.amp("crunch.nam", (gain: 9), \t_amp);
+		first.gain_(-9);
+		second.out_(3);
+		this.settle;
+		this.assert(second !== first and: { rig[\t_amp] === second }, "the name is the second one's at once");
+		this.assertEquals([second.gain, second.out, second.isGone], [9.0, 3.0, false], "it is steered");
+		this.assert(first.isGone and: { this.get(second, \gain) == 9.0 }, "the first one is not");
+		rig.free(\t_nobody);
+		this.settle;
+		this.assertEquals(rig[\t_amp], second, "freeing what there is not changes nothing")
+	}
+
 	test_predictor {
 		var amp = this.amp, hand = rig.predictor("wander.mdrnn", [\mode, \battle], \t_hand), gains = List.new, frame;
 		hand.map(1, amp, \gain, -6, 12);
