@@ -117,7 +117,7 @@ std::unique_ptr<Learner> read_learner(const char *text) {
 
 }  // namespace neurig
 
-// ---- neurig.h ---------------------------------------------------------------------------------------------------------
+// ---- neurig.h -------------------------------------------------------------------------------------------------------
 
 struct neurig_learner {
   std::shared_ptr<const neurig::Learner> learner;
@@ -164,11 +164,12 @@ neurig_pass *neurig_pass_new(const neurig_learner *learner, char *error, int siz
   return made;
 }
 void neurig_pass_free(neurig_pass *pass) { delete pass; }
-int neurig_pass_forward(neurig_pass *pass, const float *weights, const float *in, int signals, int64_t samples, float *state,
-                        float *out, int threads, char *error, int size) {
+int neurig_pass_forward(neurig_pass *pass, const float *weights, const float *in, int signals, int64_t samples,
+                        float *state, float *out, int threads, char *error, int size) {
   return guarded(error, size, [&] { pass->pass->forward(weights, in, {signals, samples}, state, out, threads); });
 }
-int neurig_pass_backward(neurig_pass *pass, const float *gradient, float *gradients, int threads, char *error, int size) {
+int neurig_pass_backward(neurig_pass *pass, const float *gradient, float *gradients, int threads, char *error,
+                         int size) {
   return guarded(error, size, [&] { pass->pass->backward(gradient, gradients, threads); });
 }
 

@@ -23,7 +23,7 @@ class Matrix {
     return index >= 0 ? weights[index] : index == kOne ? 1.f : 0.f;
   }
 
-  // For affine: this matrix, and the columns first … first + count - 1 of it transposed, `taps` times one after the other.
+  // For affine: this matrix, and its first `taps` blocks of so many columns, each transposed.
   void pack(const float *weights, float *packed) const {
     pack_tiles(packed, outs, ins, train_kernels().tile, [&](int o, int i) { return value(weights, o, i); });
   }
@@ -113,7 +113,9 @@ class Pass {
     }
     ptrdiff_t step() const { return ptrdiff_t(channels) * kLanes; }
     ptrdiff_t group_step() const { return ptrdiff_t(end - start) * step(); }
-    Rows at(int group, int64_t time) const { return {data.data() + group * group_step() + (time - start) * step(), step()}; }
+    Rows at(int group, int64_t time) const {
+      return {data.data() + group * group_step() + (time - start) * step(), step()};
+    }
     // All groups at one time, as if they were times.
     Rows across(int first_group, int64_t time) const { return {at(first_group, time).x, group_step()}; }
   };

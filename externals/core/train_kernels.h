@@ -42,8 +42,9 @@ struct TrainKernels {
   void (*gate)(Rows out, Rows x, int channels, int steps);
   void (*derive_gate)(Rows x, Rows gradient, int channels, int steps);
 
-  // A step of recurrent cells for `steps` groups of lanes. `z` are the sums of the gates, and takes what backward needs.
-  // LSTM, i f g o: `c` and `h` before and after. Backward: from dh, and dc in place, z becomes the gradient of the sums.
+  // A step of recurrent cells for `steps` groups of lanes. `z` are the sums of the gates, and takes what backward
+  // needs. LSTM, i f g o: `c` and `h` before and after. Backward: from dh, and dc in place, z becomes the gradient of
+  // the sums.
   void (*lstm)(Rows z, Rows c, Rows c_next, Rows h_next, int units, int steps);
   void (*derive_lstm)(Rows z, Rows c, Rows c_next, Rows dh, Rows dc, int units, int steps);
   // GRU, z r n and what h gives to n (recurrent.h). Backward: dh becomes what is left of it for the h before.

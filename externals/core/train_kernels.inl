@@ -7,9 +7,13 @@ constexpr int kTile = REGISTERS == 32 ? 8 : 4;
 
 // As clip, but what is no number stays so: a training has to see it.
 #if VL == 16
-INLINE V within(V x, float most) { return (V)_mm512_max_ps((__m512)all(-most), _mm512_min_ps((__m512)all(most), (__m512)x)); }
+INLINE V within(V x, float most) {
+  return (V)_mm512_max_ps((__m512)all(-most), _mm512_min_ps((__m512)all(most), (__m512)x));
+}
 #elif VL == 8
-INLINE V within(V x, float most) { return (V)_mm256_max_ps((__m256)all(-most), _mm256_min_ps((__m256)all(most), (__m256)x)); }
+INLINE V within(V x, float most) {
+  return (V)_mm256_max_ps((__m256)all(-most), _mm256_min_ps((__m256)all(most), (__m256)x));
+}
 #elif defined(__aarch64__)
 INLINE V within(V x, float most) {
   return (V)vmaxq_f32((float32x4_t)all(-most), vminq_f32((float32x4_t)all(most), (float32x4_t)x));
@@ -29,7 +33,8 @@ INLINE ptrdiff_t place(ptrdiff_t v, ptrdiff_t step) { return v / kParts * step +
 // ---- Sums -------------------------------------------------------------------------------------------------------
 
 // T outputs, N vectors from the v-th.
-template <int T, int N> INLINE void affine_block(Rows out, const float *w, Rows add, const Term *terms, int count, int v) {
+template <int T, int N>
+INLINE void affine_block(Rows out, const float *w, Rows add, const Term *terms, int count, int v) {
   V sum[T][N];
 #pragma GCC unroll 8
   for (int t = 0; t < T; t++)
@@ -64,14 +69,15 @@ template <int T, int N> INLINE void affine_block(Rows out, const float *w, Rows 
     for (int n = 0; n < N; n++) store(to + t * kLanes + place(n, out.step), sum[t][n]);
 }
 
-template <int T, int N> static NOINLINE void affine_blocks(Rows out, const float *w, Rows add, const Term *terms, int count, int vectors) {
+template <int T, int N>
+static NOINLINE void affine_blocks(Rows out, const float *w, Rows add, const Term *terms, int count, int vectors) {
   int v = 0;
   for (; v + N <= vectors; v += N) affine_block<T, N>(out, w, add, terms, count, v);
   for (; v < vectors; v++) affine_block<T, 1>(out, w, add, terms, count, v);
 }
 
 static void affine(Rows out, int outs, const float *w, Rows add, const Term *terms, int count, int steps) {
-  // So many vectors at a time that the sums, the inputs and a weight fill the registers; they are whole times, or divide one.
+  // So many vectors at a time that the sums, the inputs and a weight fill the registers; whole times, or parts of one.
   constexpr int kWith8 = VL == 16 ? 3 : 2, kWith4 = VL == 16 ? 6 : REGISTERS == 32 ? 4 : 2;
   constexpr int kWith3 = VL == 16 ? 8 : REGISTERS == 32 ? 4 : 2, kWith2 = REGISTERS == 32 ? 8 : 4;
   int inputs = 0;

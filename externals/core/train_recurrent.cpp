@@ -102,7 +102,8 @@ class RecurrentPass : public Pass {
       const int first = net_.lstm() ? rows : 2 * units, ins = layer.from_h.ins;
       const auto weight = [&](int o, int i) { return layer.from_h.value(weights, o, i); };
       pack_tiles(tape.from_h.data(), first, ins, tile, weight);
-      pack_tiles(tape.from_h.data() + first * ins, rows - first, ins, tile, [&](int o, int i) { return weight(first + o, i); });
+      const auto rest = [&](int o, int i) { return weight(first + o, i); };
+      pack_tiles(tape.from_h.data() + first * ins, rows - first, ins, tile, rest);
     }
   }
 
@@ -217,7 +218,8 @@ class RecurrentPass : public Pass {
   }
   template <class Work> void each_chunk(int first, int count, Work work) const {
     for (int group = first; group < first + count; group++)
-      for (int64_t t = 0; t < batch_.samples; t += kChunk) work(group, t, int(std::min<int64_t>(kChunk, batch_.samples - t)));
+      for (int64_t t = 0; t < batch_.samples; t += kChunk)
+        work(group, t, int(std::min<int64_t>(kChunk, batch_.samples - t)));
   }
   // What goes into a layer.
   Rows below(size_t l, int group, int64_t t) const { return l ? tapes_[l - 1].h.at(group, t) : x_.at(group, t); }
@@ -234,9 +236,10 @@ class RecurrentPass : public Pass {
   }
 
   // To some rows of a matrix's sums, from some column on: gradient ⊗ x.
-  void add_gradient(const Matrix &matrix, float *sums, int row, int column, int rows, Rows gradient, Rows x, int channels,
-                    int steps) const {
-    k_.outer(sums + (matrix.sums + int64_t(row) * matrix.ins + column) * 4, matrix.ins, gradient, rows, x, channels, steps);
+  void add_gradient(const Matrix &matrix, float *sums, int row, int column, int rows, Rows gradient, Rows x,
+                    int channels, int steps) const {
+    float *const to = sums + (matrix.sums + int64_t(row) * matrix.ins + column) * 4;
+    k_.outer(to, matrix.ins, gradient, rows, x, channels, steps);
   }
 
   const Recurrent &net_;

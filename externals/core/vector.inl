@@ -1,6 +1,6 @@
-// Vectors of VL floats and what every kernel needs of them. Included once per instruction set, inside a namespace of its
-// own. Uses nothing from the standard library: an inline function compiled here for AVX-512 must never be the one the
-// linker keeps for everybody.
+// Vectors of VL floats and what every kernel needs of them. Included once per instruction set, inside a namespace of
+// its own. Uses nothing from the standard library: an inline function compiled here for AVX-512 must never be the one
+// the linker keeps for everybody.
 
 typedef float V __attribute__((vector_size(VL * 4)));
 typedef float VU __attribute__((vector_size(VL * 4), aligned(4)));
@@ -13,7 +13,8 @@ INLINE V all(float x) { return x - (V){}; }
 
 #if VL == 16
 INLINE V clip(V x, V low, V high) { return (V)_mm512_min_ps(_mm512_max_ps((__m512)x, (__m512)low), (__m512)high); }
-INLINE V limit(V x, float most) { return (V)_mm512_range_ps((__m512)x, (__m512)all(most), 2); }  // the lesser magnitude, x's sign
+// the lesser magnitude, x's sign
+INLINE V limit(V x, float most) { return (V)_mm512_range_ps((__m512)x, (__m512)all(most), 2); }
 #elif VL == 8
 INLINE V clip(V x, V low, V high) { return (V)_mm256_min_ps(_mm256_max_ps((__m256)x, (__m256)low), (__m256)high); }
 INLINE V limit(V x, float most) { return clip(x, all(-most), all(most)); }

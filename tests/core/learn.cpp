@@ -1,6 +1,6 @@
 // A forward and a backward pass of a network:   learn DESCRIPTION SIGNALS SAMPLES THREADS IN OUT
-// IN, raw floats: the weights, the input, and a gradient for each output. OUT: the output, and the gradient of the weights.
-// It stands alone, so that it also serves where there is no Python: on another computer, or under an emulator.
+// IN, raw floats: the weights, the input, and a gradient for each output. OUT: the output, and the gradient of the
+// weights. It stands alone, so that it also serves where there is no Python: on another computer, or under an emulator.
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -38,8 +38,9 @@ int main(int count, char **words) {
   if (given.size() != weights + in + outs) return fail(words[5], "has another number of floats");
   std::vector<float> result(outs + weights);
   const float *const x = given.data() + weights, *const gradient = x + in;
-  if (neurig_pass_forward(pass, given.data(), x, signals, samples, nullptr, result.data(), threads, error, sizeof error) < 0 ||
-      neurig_pass_backward(pass, gradient, result.data() + outs, threads, error, sizeof error) < 0)
+  float *const out = result.data();
+  if (neurig_pass_forward(pass, given.data(), x, signals, samples, nullptr, out, threads, error, sizeof error) < 0 ||
+      neurig_pass_backward(pass, gradient, out + outs, threads, error, sizeof error) < 0)
     return fail(words[1], error);
   neurig_pass_free(pass);
   neurig_learner_free(learner);

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from core import programs
-from core.test_neon import EMULATOR, program as neon_render  # noqa: F401 - a fixture
+from core.test_neon import COMPILER, EMULATOR, missing
 from training import gradients
 from training.gradients import BATCHES, NETWORKS, batch, relative, untrained
 
@@ -58,19 +58,29 @@ def test_gradient_with_fewer_instructions(simd: str) -> None:
     assert not [case for case in cases if not (case["output"] < 3e-6 and case["gradient"] < MOST)]
 
 
-@pytest.mark.parametrize("name", ["feather with a knob", "gated nano with knobs", "a2-lite", "wavenet2", "lstm-16", "gru-40"])
-def test_neon(name: str, neon_render: Path, tmp_path: Path) -> None:  # noqa: F811
-    """On 64-bit ARM, as far as an emulator is one."""
+@pytest.fixture(scope="module")
+def neon() -> Path:
+    """learn.cpp for 64-bit ARM."""
+    if absent := missing():
+        pytest.skip(f"not installed: {', '.join(absent)}")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CXX", "aarch64-linux-gnu-g++")
-        program = programs.build("learn", "neon", ["-static"])
+        patch.setenv("CXX", COMPILER)
+        return programs.build("learn", "neon", ["-static"])
+
+
+NEON = ["feather with a knob", "gated nano with knobs", "a2-lite", "wavenet2", "lstm-16", "gru-40"]
+
+
+@pytest.mark.parametrize("name", NEON)
+def test_gradient_with_neon(name: str, neon: Path, tmp_path: Path) -> None:
+    """As far as an emulator is a processor."""
     module = untrained(name)
     signals, outputs, threads = 3, 41, 2
     x, gradient = batch(module, signals, outputs)
     (tmp_path / "description").write_text(json.dumps(module.description()))
     given = torch.cat([module.weights.detach(), x.flatten(), gradient.flatten()]).numpy()
     given.tofile(tmp_path / "in")
-    done = subprocess.run([EMULATOR, program, tmp_path / "description", str(signals), str(x.shape[2]), str(threads),
+    done = subprocess.run([EMULATOR, neon, tmp_path / "description", str(signals), str(x.shape[2]), str(threads),
                            tmp_path / "in", tmp_path / "out"], capture_output=True, text=True, timeout=300)  # fmt: skip
     assert done.returncode == 0, done.stderr
     result = torch.from_numpy(np.fromfile(tmp_path / "out", np.float32))
@@ -159,7 +169,7 @@ def test_state_is_left_alone() -> None:
 
 @pytest.mark.parametrize("name", ["feather", "a2-lite", "relu lite", "wavenet2", "lstm-16", "gru-40"])
 def test_no_number(name: str) -> None:
-    """A signal with one in it is no number where PyTorch's is none, the others are what they are, and the gradient tells."""
+    """A signal with one in it is no number where PyTorch's is none, the others are what they are, the gradient tells."""
     module = untrained(name)
     x, gradient = batch(module, 5, 40)
     x[2, 0, 20] = torch.nan

@@ -41,7 +41,7 @@ def zeros(count: int = 35) -> nn.Parameter:
 
 
 def skewed(generator: torch.Generator) -> Callable[[Tensor], Tensor]:
-    """A matrix (8, 8) to be found, which some directions, none of them an axis, tell 10000 times as much about as others."""
+    """A matrix (8, 8) to be found: some directions, none of them an axis, tell 10000 times as much about it as others."""
 
     def weighting() -> Tensor:
         basis = torch.linalg.qr(torch.randn(8, 8, generator=generator, dtype=torch.double)).Q

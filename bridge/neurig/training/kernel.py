@@ -49,8 +49,8 @@ class Fused:
     def _check_module(self) -> None:
         weights = self.module.weights
         if weights.device.type != "cpu" or weights.dtype != torch.float32:
-            raise ValueError(f"the compiled kernel computes in float32 on the CPU; the network is in {weights.dtype} on "
-                             f"{weights.device}")  # fmt: skip
+            raise ValueError("the compiled kernel computes in float32 on the CPU; "
+                             f"the network is in {weights.dtype} on {weights.device}")  # fmt: skip
 
     def __call__(self, x: Tensor, state: Tensor | None = None) -> Tensor:
         """:param x: shape (batch, inputs, samples)
@@ -114,7 +114,8 @@ class _Loan:
 
 class _Run(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weights: Tensor, x: Tensor, state: Tensor | None, owner: Fused) -> tuple[Tensor, Tensor | None]:
+    def forward(ctx: Any, weights: Tensor, x: Tensor, state: Tensor | None,
+                owner: Fused) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         batch, _, samples = x.shape
         x, weights = x.contiguous(), weights.detach().contiguous()
         out = x.new_empty((batch, samples - owner.receptive_field + 1))
@@ -139,7 +140,7 @@ class _Run(torch.autograd.Function):
         if not ctx.batch:
             return gradients, None, None, None
         if ctx.loan is None:
-            raise RuntimeError("this was gone back through already, and the compiled kernel keeps nothing for a second time")
+            raise RuntimeError("this was gone back through already; the compiled kernel keeps nothing for a second time")
         loan, ctx.loan = ctx.loan, None
         gradient, error = gradient.contiguous(), ffi.new("char[]", _ERROR)
         threads = loan.owner.thread_count()

@@ -1,7 +1,7 @@
 """The networks that amps are trained as, in PyTorch: NAM's WaveNets, the gated WaveNets of Wright et al. 2020, and
 recurrent ones.
 
-    network("feather")                NAM's first architecture: standard, lite, feather, nano (``gated=True``: with gates)
+    network("feather")                NAM's first architecture: standard, lite, feather, nano; gated=True: with gates
     network("a2-full")                NAM's second architecture: a2-full, a2-lite
     network("wavenet2")               AmpEmulatorModel's WaveNet1, 2 and 3
     network("lstm-3x18", knobs=2)     LSTM or GRU of any size: kind, layers (if several), units
@@ -29,7 +29,7 @@ _A2 = {"a2-full": 8, "a2-lite": 3}
 _A2_STACK = [1, 3, 7, 17, 41, 101, 239]
 _A2_DILATIONS = [*_A2_STACK, *_A2_STACK, 1, 13, *_A2_STACK]
 _A2_KERNELS = [6] * 14 + [15] * 2 + [6] * 7
-_GATED = {"wavenet1": (8, 10, 1), "wavenet2": (4, 9, 2), "wavenet3": (8, 9, 2)}  # channels, dilations in a stack, stacks
+_GATED = {"wavenet1": (8, 10, 1), "wavenet2": (4, 9, 2), "wavenet3": (8, 9, 2)}  # channels, dilations, how often
 _RECURRENT = re.compile(r"(lstm|gru)-(?:(\d+)x)?(\d+)")
 _LARGEST = 256  # channels and units that the core plays
 
@@ -48,8 +48,8 @@ def network(architecture: str, knobs: int = 0, **options: Any) -> Network:
 
     :param architecture: one of :func:`architectures`
     :param knobs: inputs besides the signal
-    :param options: ``gated=True`` for NAM's first architecture with gates, ``activation="ReLU"`` … for another activation
-        (:data:`ACTIVATIONS`) than Tanh (A1) or LeakyReLU (A2)
+    :param options: ``gated=True`` for NAM's first architecture with gates, ``activation="ReLU"`` … for another of
+        :data:`ACTIVATIONS` than Tanh (A1) or LeakyReLU (A2)
     :raises ValueError: where there is no such network
     """
     if knobs < 0 or knobs > 16:
@@ -172,8 +172,8 @@ def _numbers(tensor: Tensor) -> list[Any]:
 
 
 class NamWaveNet(Network):
-    """NAM's WaveNet in the forms that are trained: layer arrays of dilated convolutions, gated or not, whose activations
-    are summed to a head."""
+    """NAM's WaveNet in the forms that are trained: layer arrays of dilated convolutions, gated or not, whose
+    activations are summed to a head."""
 
     def __init__(self, config: Json) -> None:
         """:param config: of a NAM file"""
@@ -214,8 +214,8 @@ class NamWaveNet(Network):
         wanted = x.shape[2] - self.receptive_field + 1 + self._heads  # of the sums that go to the heads
         hidden, sums = x, None
         for a, array in enumerate(self.config["layers"]):
-            activation = array["activation"][0]["type"] if isinstance(array["activation"], list) else array["activation"]
-            function, channels = ACTIVATIONS[activation], array["channels"]
+            activation, channels = array["activation"], array["channels"]
+            function = ACTIVATIONS[activation if isinstance(activation, str) else activation[0]["type"]]
             hidden = functional.conv1d(hidden, w[f"{a}.rechannel"][:, :, None])
             for n, dilation in enumerate(array["dilations"]):
                 z = functional.conv1d(hidden, w[f"{a}.{n}.conv"], w[f"{a}.{n}.conv_bias"], dilation=dilation)

@@ -1,5 +1,5 @@
-"""SOAP (Vyas et al. 2024): Adam in the eigenbasis of Shampoo's preconditioner, for the matrices within a flat parameter;
-what is no matrix gets plain Adam."""
+"""SOAP (Vyas et al. 2024): Adam in the eigenbasis of Shampoo's preconditioner, for the matrices within a flat
+parameter; what is no matrix gets plain Adam."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Soap(torch.optim.Optimizer):
     """Matrices of the same size are treated together, so that many small ones cost little more than one."""
 
     def __init__(self, weights: nn.Parameter, shapes: Iterable[tuple[int, ...]], lr: float = 0.005,
-                 betas: tuple[float, float] = (0.9, 0.99), basis_beta: float = 0.95, eps: float = 1e-10, every: int = 10,
-                 largest: int = 512) -> None:  # fmt: skip
+                 betas: tuple[float, float] = (0.9, 0.99), basis_beta: float = 0.95, eps: float = 1e-10,
+                 every: int = 10, largest: int = 512) -> None:  # fmt: skip
         """:param weights: the flat parameter
         :param shapes: of the tensors in it, in their order
         :param betas: how much the averages of the gradient and of its square keep at each step
