@@ -76,7 +76,8 @@ int Amp::level() const { return level_of(instance(), int(params_[NEURIG_AMP_LEVE
 
 // The gains by which a model plays at the level asked for.
 void Amp::set_level(Voice &voice, bool at_once) {
-  const int level = level_of(voice.instance, int(params_[NEURIG_AMP_LEVEL])), samples = at_once ? 0 : std::max(1, int(0.02 * rate_));
+  const int level = level_of(voice.instance, int(params_[NEURIG_AMP_LEVEL]));
+  const int samples = at_once ? 0 : std::max(1, int(0.02 * rate_));
   double in = 0, out = 0;
   if (level != NEURIG_LEVEL_RAW) {
     const Levels &levels = voice.instance->levels();

@@ -165,7 +165,9 @@ int64_t neurig_instance_late(const neurig_instance *instance) { return instance-
 void neurig_instance_set_waiting(neurig_instance *instance, int on) { instance->set_waiting(on != 0); }
 double neurig_instance_cpu(const neurig_instance *instance) { return instance->cpu(); }
 void neurig_instance_free(neurig_instance *instance) { delete instance; }
-void neurig_instance_process(neurig_instance *instance, const float *in, float *out, int n) { instance->process(in, out, n); }
+void neurig_instance_process(neurig_instance *instance, const float *in, float *out, int n) {
+  instance->process(in, out, n);
+}
 void neurig_instance_reset(neurig_instance *instance) { instance->reset(); }
 int neurig_instance_latency(const neurig_instance *instance) { return instance->latency(); }
 void neurig_instance_set_param(neurig_instance *instance, int index, float value) { instance->set_param(index, value); }
@@ -187,7 +189,9 @@ neurig_instance *neurig_amp_swap(neurig_amp *amp, neurig_instance *fresh) {
 neurig_instance *neurig_amp_collect(neurig_amp *amp) { return static_cast<neurig_instance *>(amp->collect()); }
 neurig_instance *neurig_amp_instance(const neurig_amp *amp) { return static_cast<neurig_instance *>(amp->instance()); }
 void neurig_amp_set(neurig_amp *amp, int param, float value) { amp->set(param, value); }
-float neurig_amp_get(const neurig_amp *amp, int param) { return param < 0 || param > NEURIG_AMP_DBU ? 0.f : amp->get(param); }
+float neurig_amp_get(const neurig_amp *amp, int param) {
+  return param < 0 || param > NEURIG_AMP_DBU ? 0.f : amp->get(param);
+}
 int neurig_amp_level(const neurig_amp *amp) { return amp->level(); }
 void neurig_amp_process(neurig_amp *amp, const float *in, float *out, int n) { amp->process(in, out, n); }
 void neurig_amp_reset(neurig_amp *amp) { amp->reset(); }

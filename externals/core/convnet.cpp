@@ -1,5 +1,6 @@
 // NAM's ConvNet: dilated convolutions of two taps, each with batch normalisation (Ioffe & Szegedy 2015) and an
 // activation, under a linear head.
+#include <algorithm>
 #include <cmath>
 
 #include "net.h"
@@ -49,7 +50,9 @@ class ConvNet : public Net {
 
   void process(State &state, const float *in, Row out, int n) const override {
     float *const last = state.data.data() + rows_;
-    for (int c = 0; c < inputs; c++) std::memcpy(blocks_[0].past.next(state) + ptrdiff_t(c) * blocks_[0].past.stride, in + ptrdiff_t(c) * kRow, size_t(n) * sizeof(float));
+    const History &first = blocks_[0].past;
+    for (int c = 0; c < inputs; c++)
+      std::copy_n(in + ptrdiff_t(c) * kRow, n, first.next(state) + ptrdiff_t(c) * first.stride);
     for (size_t b = 0; b < blocks_.size(); b++) {
       const Block &block = blocks_[b];
       const bool final = b + 1 == blocks_.size();
@@ -92,6 +95,8 @@ class ConvNet : public Net {
 
 }  // namespace
 
-std::unique_ptr<Net> read_convnet(const Json &config, Weights weights) { return std::make_unique<ConvNet>(config, std::move(weights)); }
+std::unique_ptr<Net> read_convnet(const Json &config, Weights weights) {
+  return std::make_unique<ConvNet>(config, std::move(weights));
+}
 
 }  // namespace neurig

@@ -34,7 +34,8 @@ constexpr int64_t kMaxLatency = 1 << 16;
 
 Resampler resampler(double from, double to, int quality, int channels = 1) {
   int error = 0;
-  Resampler made(speex_resampler_init(spx_uint32_t(channels), spx_uint32_t(std::lround(from)), spx_uint32_t(std::lround(to)), quality, &error));
+  const auto rate = [](double hertz) { return spx_uint32_t(std::lround(hertz)); };
+  Resampler made(speex_resampler_init(spx_uint32_t(channels), rate(from), rate(to), quality, &error));
   if (!made) throw Error("cannot convert from " + std::to_string(int(from)) + " to " + std::to_string(int(to)) + " Hz");
   speex_resampler_skip_zeros(made.get());
   return made;
@@ -61,7 +62,8 @@ RateConverter::RateConverter(double host, double model, int quality, int channel
   for (int64_t given = 1; given < period + 2 * lag + 4096; given++) {
     push(zeros.data(), 1, nothing);
     lag = std::max(lag, given - int64_t(write_));
-    if (lag > kMaxLatency) throw Error("cannot convert from " + std::to_string(a) + " to " + std::to_string(b) + " Hz: too far apart");
+    if (lag > kMaxLatency)
+      throw Error("cannot convert from " + std::to_string(a) + " to " + std::to_string(b) + " Hz: too far apart");
   }
   latency_ = int(lag);
   size_t size = 1;
@@ -126,10 +128,12 @@ Instance::Instance(std::shared_ptr<const Model> model, double rate, int quality,
     : channels_(channels), exact_(exact) {
   auto amp = std::dynamic_pointer_cast<const AmpModel>(model);
   if (!amp) throw Error("this model is a predictor, not an amp");
-  if (!(rate >= 1000 && rate <= 1e6)) throw Error("a sample rate of " + std::to_string(rate) + " Hz is out of range (1000 to 1000000)");
+  if (!(rate >= 1000 && rate <= 1e6))
+    throw Error("a sample rate of " + std::to_string(rate) + " Hz is out of range (1000 to 1000000)");
   if (quality < 0 || quality > 2) throw Error("the quality must be 0, 1 or 2");
   if (channels < 1 || channels > kMaxInstanceChannels)
-    throw Error(std::to_string(channels) + " channels are out of range (1 to " + std::to_string(kMaxInstanceChannels) + ")");
+    throw Error(std::to_string(channels) + " channels are out of range (1 to " +
+                std::to_string(kMaxInstanceChannels) + ")");
   for (const Param &p : amp->params) knobs_.push_back(p.preset);
   levels_ = amp->levels;
   if (amp->rate > 0 && std::lround(rate) != std::lround(amp->rate)) {

@@ -18,10 +18,10 @@ const Json &field(const Json &object, const char *name, const std::string &where
 static std::string range(int64_t low, int64_t high) { return std::to_string(low) + " to " + std::to_string(high); }
 
 static int64_t checked_integer(const Json &value, const std::string &what, int64_t low, int64_t high) {
-  const bool whole = value.is_number_integer() || (value.is_number_float() && std::floor(value.get<double>()) == value.get<double>());
-  if (!whole) throw Error(what + " must be a whole number");
-  const double v = value.get<double>();
-  if (!(v >= double(low) && v <= double(high))) throw Error(what + " is " + value.dump() + ", must be " + range(low, high));
+  const double v = value.is_number() ? value.get<double>() : NAN;
+  if (!value.is_number_integer() && std::floor(v) != v) throw Error(what + " must be a whole number");
+  if (!(v >= double(low) && v <= double(high)))
+    throw Error(what + " is " + value.dump() + ", must be " + range(low, high));
   return static_cast<int64_t>(v);
 }
 
@@ -55,7 +55,8 @@ std::vector<int> integers(const Json &object, const char *name, const std::strin
   const Json &list = field(object, name, where);
   const std::string what = where + "." + name;
   if (!list.is_array() || list.empty()) throw Error(what + " must be a list of whole numbers");
-  if (int64_t(list.size()) > kMaxLayers) throw Error(what + " has " + std::to_string(list.size()) + " entries, at most " + std::to_string(kMaxLayers));
+  if (int64_t(list.size()) > kMaxLayers)
+    throw Error(what + " has " + std::to_string(list.size()) + " entries, at most " + std::to_string(kMaxLayers));
   std::vector<int> values;
   for (const Json &value : list) values.push_back(int(checked_integer(value, what, low, high)));
   return values;

@@ -20,7 +20,8 @@ class Lstm : public Net {
     for (int l = 0; l < count; l++) {
       RecurrentLayer layer(Cell::lstm, l ? units : inputs, units);
       for (int o = 0; o < 4 * units; o++)
-        for (int row = 0; row < layer.inputs() + units; row++) layer.set_weight(row, o / units, o % units, weights.next());
+        for (int row = 0; row < layer.inputs() + units; row++)
+          layer.set_weight(row, o / units, o % units, weights.next());
       for (int o = 0; o < 4 * units; o++) layer.set_bias(o / units, o % units, weights.next());
       for (int i = 0; i < 2 * units; i++) initial_.push_back(weights.next());
       macs += layer.macs();
@@ -77,6 +78,8 @@ class Lstm : public Net {
 
 }  // namespace
 
-std::unique_ptr<Net> read_lstm(const Json &config, Weights weights) { return std::make_unique<Lstm>(config, std::move(weights)); }
+std::unique_ptr<Net> read_lstm(const Json &config, Weights weights) {
+  return std::make_unique<Lstm>(config, std::move(weights));
+}
 
 }  // namespace neurig

@@ -58,7 +58,8 @@ class NetAmp : public AmpModel {
   int64_t in_ = 0, out_ = 0;
 };
 
-// The numbers of channels that each layer array of a slimmable WaveNet may have; only its own where it is not slimmable.
+// The numbers of channels that each layer array of a slimmable WaveNet may have; only its own where it is not
+// slimmable.
 std::vector<std::vector<int>> allowed_channels(const Json &config) {
   std::vector<std::vector<int>> allowed;
   const Json &list = field(config, "layers", "config");
@@ -106,12 +107,14 @@ std::shared_ptr<AmpModel> read_slimmable(const Json &file, double rate) {
   bounds.erase(std::unique(bounds.begin(), bounds.end()), bounds.end());
   if (bounds.size() >= 64) throw Error("the model has more than 64 sizes");
   const int sizes = int(bounds.size()) + 1;
-  if (weights.size() * sizes > 4 * kMaxCost) throw Error("the model is too large for its " + std::to_string(sizes) + " sizes");
+  if (weights.size() * sizes > 4 * kMaxCost)
+    throw Error("the model is too large for its " + std::to_string(sizes) + " sizes");
 
   Together together;
   const auto at = [&](double size) {
     std::vector<int> channels;
-    for (const auto &list : allowed) channels.push_back(list[std::min(size_t(size * double(list.size())), list.size() - 1)]);
+    for (const auto &list : allowed)
+      channels.push_back(list[std::min(size_t(size * double(list.size())), list.size() - 1)]);
     return together.with(std::make_shared<NetAmp>(read_wavenet(config, weights, channels), rate, sizes));
   };
   auto amp = together.with(std::make_shared<NetAmp>(read_wavenet(config, weights), rate, sizes));
@@ -125,22 +128,27 @@ std::shared_ptr<AmpModel> read_slimmable(const Json &file, double rate) {
 
 std::shared_ptr<AmpModel> read_container(const Json &file) {
   const Json &list = field(field(file, "config", "the file"), "submodels", "config");
-  if (!list.is_array() || list.empty() || list.size() > 64) throw Error("config.submodels must be a list of 1 to 64 models");
+  if (!list.is_array() || list.empty() || list.size() > 64)
+    throw Error("config.submodels must be a list of 1 to 64 models");
   std::vector<AmpModel::Size> sizes;
   Together together;
   for (const Json &entry : list) {
     const std::string where = "config.submodels[" + std::to_string(sizes.size()) + "]";
     const double below = number(entry, "max_value", where, 0, 1e6);
-    if (!sizes.empty() && below <= sizes.back().below) throw Error(where + ".max_value must be larger than the one before");
+    if (!sizes.empty() && below <= sizes.back().below)
+      throw Error(where + ".max_value must be larger than the one before");
     const Json &inner = field(entry, "model", where);
-    if (text(inner, "architecture", where + ".model") == "SlimmableContainer") throw Error(where + ".model is a container itself");
+    if (text(inner, "architecture", where + ".model") == "SlimmableContainer")
+      throw Error(where + ".model is a container itself");
     try {
       sizes.push_back({below, together.with(read_nam(inner, int(list.size())))});
     } catch (const Error &error) {
       throw Error("in " + where + ": " + error.what());
     }
-    if (sizes.back().model->rate != sizes.front().model->rate) throw Error(where + " has another sample rate than the first");
-    if (sizes.back().model->params.size() != sizes.front().model->params.size()) throw Error(where + " has other inputs than the first");
+    if (sizes.back().model->rate != sizes.front().model->rate)
+      throw Error(where + " has another sample rate than the first");
+    if (sizes.back().model->params.size() != sizes.front().model->params.size())
+      throw Error(where + " has other inputs than the first");
   }
   // The largest is the amp, the others its slimmer versions.
   auto amp = std::const_pointer_cast<AmpModel>(sizes.back().model);
@@ -157,7 +165,8 @@ std::unique_ptr<Net> read_net(const Json &file) {
   if (architecture == "WaveNet") return read_wavenet(config(), Weights(file));
   if (architecture == "ConvNet") return read_convnet(config(), Weights(file));
   if (architecture == "LSTM") return read_lstm(config(), Weights(file));
-  throw Error("its architecture is \"" + architecture + "\"; WaveNet, ConvNet, LSTM, Linear, SlimmableContainer and MDRNN are known");
+  throw Error("its architecture is \"" + architecture +
+              "\"; WaveNet, ConvNet, LSTM, Linear, SlimmableContainer and MDRNN are known");
 }
 
 std::shared_ptr<AmpModel> read_nam(const Json &file, int sizes) {

@@ -4,9 +4,11 @@ namespace neurig {
 
 Conv::Conv(int inputs_, int outputs_, int kernel_, int dilation_, int groups_, bool bias_, const std::string &where)
     : inputs(inputs_), outputs(outputs_), kernel(kernel_), dilation(dilation_), groups(groups_), has_bias(bias_) {
-  if (kernel > kMaxKernel) throw Error(where + ": a kernel of " + std::to_string(kernel) + " is longer than " + std::to_string(kMaxKernel));
+  if (kernel > kMaxKernel)
+    throw Error(where + ": a kernel of " + std::to_string(kernel) + " is longer than " + std::to_string(kMaxKernel));
   if (groups < 1 || inputs % groups || outputs % groups)
-    throw Error(where + ": " + std::to_string(inputs) + " and " + std::to_string(outputs) + " channels do not divide into " + std::to_string(groups) + " groups");
+    throw Error(where + ": " + std::to_string(inputs) + " and " + std::to_string(outputs) +
+                " channels do not divide into " + std::to_string(groups) + " groups");
 }
 
 void Conv::read(Weights &weights) {
@@ -48,7 +50,8 @@ void Conv::absorb(const Conv &mixin) {
   std::vector<float> both(size_t(outputs) * width);
   for (size_t o = 0; o < size_t(outputs); o++) {
     for (size_t i = 0; i < mine; i++) both[o * width + i] = dense[o * mine + i];
-    for (size_t i = 0; i < size_t(mixin.inputs); i++) both[o * width + mine + i] = mixin.dense[o * size_t(mixin.inputs) + i];
+    for (size_t i = 0; i < size_t(mixin.inputs); i++)
+      both[o * width + mine + i] = mixin.dense[o * size_t(mixin.inputs) + i];
   }
   dense = std::move(both);
   mixed = mixin.inputs;
@@ -69,12 +72,13 @@ void Conv::pack() {
   dense = {};
 }
 
-void Conv::apply(const float *x, ptrdiff_t x_stride, Row out, ptrdiff_t out_stride, const float *add, ptrdiff_t add_stride,
-                 int n, const float *mixin) const {
+void Conv::apply(const float *x, ptrdiff_t x_stride, Row out, ptrdiff_t out_stride, const float *add,
+                 ptrdiff_t add_stride, int n, const float *mixin) const {
   Source sources[kMaxKernel + 1];
   for (int tap = 0; tap < kernel; tap++) sources[tap] = {x - ptrdiff_t(kernel - 1 - tap) * dilation, x_stride, inputs};
   sources[kernel] = {mixin, kRow, mixed};
-  kernels().affine(out, out_stride, outputs, packed.data(), bias.data(), add, add_stride, sources, kernel + (mixed > 0), n);
+  kernels().affine(out, out_stride, outputs, packed.data(), bias.data(), add, add_stride, sources,
+                   kernel + (mixed > 0), n);
 }
 
 void Film::apply(Row x, const float *condition, Row scratch, int n) const {

@@ -65,8 +65,9 @@ std::shared_ptr<AmpModel> read_amp(const Json &file, const char *text, size_t le
     const std::string last = name.substr(dot);
     if (value.is_array() && (last == "weight" || last == "weight_ih_l0")) return read_state_dict(file, text, length);
   }
-  throw Error("it is JSON, but no model that is known: it has no \"architecture\" (NAM), no \"layers\" and \"in_shape\" "
-              "(RTNeural, AIDA-X), no \"state_dict\" (GuitarML), no \"dilations\" and \"variables\" (WaveNetVA, PedalNetRT)");
+  throw Error("it is JSON, but no model that is known: it has no \"architecture\" (NAM), no \"layers\" and "
+              "\"in_shape\" (RTNeural, AIDA-X), no \"state_dict\" (GuitarML), no \"dilations\" and \"variables\" "
+              "(WaveNetVA, PedalNetRT)");
 }
 
 }  // namespace
@@ -85,7 +86,8 @@ double rate_of(const Json &file) {
 
 void check_cost(int64_t cost) {
   if (cost > kMaxCost)
-    throw Error("the model takes more than " + std::to_string(kMaxCost >> 20) + " million multiplications for each sample");
+    throw Error("the model takes more than " + std::to_string(kMaxCost >> 20) +
+                " million multiplications for each sample");
 }
 
 State AmpModel::warmed(State state, int64_t samples, int64_t work) const {
@@ -126,7 +128,8 @@ void name_knobs(Model &model, const Json &metadata) {
 
 std::shared_ptr<Model> read_model(const char *text, size_t length) {
   if (length == 0 || int64_t(length) < 0) throw Error("the file is empty");
-  if (int64_t(length) > kMaxFileBytes) throw Error("the file is larger than " + std::to_string(kMaxFileBytes >> 20) + " MiB");
+  if (int64_t(length) > kMaxFileBytes)
+    throw Error("the file is larger than " + std::to_string(kMaxFileBytes >> 20) + " MiB");
   if (is_sound_file(text, length)) return read_sound_file(text, length);
   check_foreign(text, length);
   check_parts(text, length);

@@ -32,7 +32,8 @@ struct Library {
     for (const char *name : {preferred.load(), "libsndfile.so.1", "libsndfile.so"})
       if (!library && name) library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
     if (!library)
-      throw Error("reading sound files takes libsndfile, which is not on this system (in Debian, the package libsndfile1)");
+      throw Error("reading sound files takes libsndfile, which is not on this system (in Debian, the package "
+                  "libsndfile1)");
     find(library, "sf_open_virtual", open_virtual);
     find(library, "sf_readf_float", read);
     find(library, "sf_close", close);

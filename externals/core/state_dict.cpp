@@ -128,7 +128,8 @@ std::vector<std::string> names_in_order(const char *text, size_t length, bool in
     return false;
   };
   [[maybe_unused]] const Json all = Json::parse(text, text + length, note);
-  if (int64_t(names.size()) > kMaxNames) throw Error("state_dict has more than " + std::to_string(kMaxNames) + " entries");
+  if (int64_t(names.size()) > kMaxNames)
+    throw Error("state_dict has more than " + std::to_string(kMaxNames) + " entries");
   return names;
 }
 

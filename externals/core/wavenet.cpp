@@ -60,10 +60,12 @@ Array shape(const Json &config, const std::string &where) {
   array.inputs = int(integer(config, "input_size", where, 1, kMaxChannels));
   array.condition = int(integer(config, "condition_size", where, 1, kMaxChannels));
   const int channels = array.channels = int(integer(config, "channels", where, 1, kMaxChannels));
-  const int bottleneck = array.bottleneck = has(config, "bottleneck") ? int(integer(config, "bottleneck", where, 1, kMaxChannels)) : channels;
+  const int bottleneck = array.bottleneck =
+      has(config, "bottleneck") ? int(integer(config, "bottleneck", where, 1, kMaxChannels)) : channels;
   const std::vector<int> dilations = integers(config, "dilations", where, 1, 1 << 20);
   const size_t count = dilations.size();
-  if (has(config, "kernel_size") && has(config, "kernel_sizes")) throw Error(where + " has both kernel_size and kernel_sizes");
+  if (has(config, "kernel_size") && has(config, "kernel_sizes"))
+    throw Error(where + " has both kernel_size and kernel_sizes");
 
   int layer1x1_groups = 1, head1x1_groups = 1, head1x1_outputs = bottleneck;
   if (has(config, "layer1x1")) {
@@ -73,9 +75,11 @@ Array shape(const Json &config, const std::string &where) {
   if (has(config, "head1x1")) {
     array.has_head1x1 = boolean(config["head1x1"], "active", where + ".head1x1", true);
     head1x1_groups = groups_of(config["head1x1"], "groups", where + ".head1x1");
-    if (array.has_head1x1) head1x1_outputs = int(integer(config["head1x1"], "out_channels", where + ".head1x1", 1, kMaxChannels));
+    if (array.has_head1x1)
+      head1x1_outputs = int(integer(config["head1x1"], "out_channels", where + ".head1x1", 1, kMaxChannels));
   }
-  if (!array.has_layer1x1 && bottleneck != channels) throw Error(where + ": without layer1x1 the bottleneck must equal the channels");
+  if (!array.has_layer1x1 && bottleneck != channels)
+    throw Error(where + ": without layer1x1 the bottleneck must equal the channels");
   array.head_rows = array.has_head1x1 ? head1x1_outputs : bottleneck;
   array.rechannel = Conv(array.inputs, channels, 1, 1, 1, false, where + ".rechannel");
 
@@ -84,7 +88,8 @@ Array shape(const Json &config, const std::string &where) {
     Layer layer;
     int kernel;
     if (has(config, "kernel_sizes")) {
-      const Json entry = {{"kernel_sizes", each(field(config, "kernel_sizes", where), l, count, where + ".kernel_sizes")}};
+      const std::string name = where + ".kernel_sizes";
+      const Json entry = {{"kernel_sizes", each(field(config, "kernel_sizes", where), l, count, name)}};
       kernel = int(integer(entry, "kernel_sizes", where, 1, Conv::kMaxKernel));
     } else {
       kernel = int(integer(config, "kernel_size", where, 1, Conv::kMaxKernel));
@@ -98,7 +103,9 @@ Array shape(const Json &config, const std::string &where) {
       layer.gating = Gating::gated;
     }
     const int rows = layer.gating == Gating::none ? bottleneck : 2 * bottleneck;
-    layer.activation = read_activation(each(field(config, "activation", where), l, count, where + ".activation"), bottleneck, where + ".activation");
+    const std::string activation = where + ".activation";
+    layer.activation =
+        read_activation(each(field(config, "activation", where), l, count, activation), bottleneck, activation);
     if (layer.gating != Gating::none) {
       layer.secondary.kind = Activation::sigmoid;
       if (has(config, "secondary_activation")) {
@@ -108,9 +115,12 @@ Array shape(const Json &config, const std::string &where) {
       }
     }
     layer.conv = Conv(channels, rows, kernel, dilations[l], groups_of(config, "groups_input", where), true, place);
-    layer.mixin = Conv(array.condition, rows, 1, 1, groups_of(config, "groups_input_mixin", where), false, place + " input mix-in");
-    if (array.has_layer1x1) layer.layer1x1 = Conv(bottleneck, channels, 1, 1, layer1x1_groups, true, place + " layer1x1");
-    if (array.has_head1x1) layer.head1x1 = Conv(bottleneck, head1x1_outputs, 1, 1, head1x1_groups, true, place + " head1x1");
+    const int mixin_groups = groups_of(config, "groups_input_mixin", where);
+    layer.mixin = Conv(array.condition, rows, 1, 1, mixin_groups, false, place + " input mix-in");
+    if (array.has_layer1x1)
+      layer.layer1x1 = Conv(bottleneck, channels, 1, 1, layer1x1_groups, true, place + " layer1x1");
+    if (array.has_head1x1)
+      layer.head1x1 = Conv(bottleneck, head1x1_outputs, 1, 1, head1x1_groups, true, place + " head1x1");
     const int widths[] = {channels, rows, array.condition, rows, rows, bottleneck, channels, head1x1_outputs};
     const int *width = widths;
     for (auto &[film, name] : layer.films()) {
@@ -118,8 +128,10 @@ Array shape(const Json &config, const std::string &where) {
       if (!has(config, name) || config[name] == false) continue;
       const std::string film_where = where + "." + name;
       if (!boolean(config[name], "active", film_where, true)) continue;
-      if (film == &layer.layer1x1_post && !array.has_layer1x1) throw Error(film_where + " is active, but layer1x1 is not");
-      if (film == &layer.head1x1_post && !array.has_head1x1) throw Error(film_where + " is active, but head1x1 is not");
+      if (film == &layer.layer1x1_post && !array.has_layer1x1)
+        throw Error(film_where + " is active, but layer1x1 is not");
+      if (film == &layer.head1x1_post && !array.has_head1x1)
+        throw Error(film_where + " is active, but head1x1 is not");
       *film = Film(array.condition, film_channels, boolean(config[name], "shift", film_where, true),
                    groups_of(config[name], "groups", film_where), film_where);
     }
@@ -131,7 +143,8 @@ Array shape(const Json &config, const std::string &where) {
     const std::string head_where = where + ".head";
     const int dilation = has(head, "head_dilation") ? int(integer(head, "head_dilation", head_where, 1, 1 << 20)) : 1;
     array.head = Conv(array.head_rows, int(integer(head, "out_channels", head_where, 1, kMaxChannels)),
-                      int(integer(head, "kernel_size", head_where, 1, Conv::kMaxKernel)), dilation, 1, boolean(head, "bias", head_where, false), head_where);
+                      int(integer(head, "kernel_size", head_where, 1, Conv::kMaxKernel)), dilation, 1,
+                      boolean(head, "bias", head_where, false), head_where);
   } else {
     array.head = Conv(array.head_rows, int(integer(config, "head_size", where, 1, kMaxChannels)), 1, 1, 1,
                       boolean(config, "head_bias", where, false), where + ".head");
@@ -153,7 +166,8 @@ class WaveNet : public Net {
       } catch (const Error &error) {
         throw Error(std::string("in config.condition_dsp: ") + error.what());
       }
-      if (condition_net_->inputs != inputs) throw Error("config.condition_dsp does not take the model's input channels");
+      if (condition_net_->inputs != inputs)
+        throw Error("config.condition_dsp does not take the model's input channels");
       condition = condition_net_->outputs;
     }
     size_t layers = 0;
@@ -161,11 +175,15 @@ class WaveNet : public Net {
       const std::string where = "config.layers[" + std::to_string(a) + "]";
       Array array = shape(list[a], where);
       const auto must_be = [&where](const char *name, int is, int should, const char *why) {
-        if (is != should) throw Error(where + name + " is " + std::to_string(is) + ", but " + why + " " + std::to_string(should));
+        if (is != should)
+          throw Error(where + name + " is " + std::to_string(is) + ", but " + why + " " + std::to_string(should));
       };
       must_be(".condition_size", array.condition, condition, "the condition has");
-      must_be(".input_size", array.inputs, a ? arrays_.back().channels : inputs, a ? "the array before has channels" : "the model has inputs");
-      if (a) must_be(": what goes to the head", array.head_rows, arrays_.back().head.outputs, "the head of the array before gives");
+      must_be(".input_size", array.inputs, a ? arrays_.back().channels : inputs,
+              a ? "the array before has channels" : "the model has inputs");
+      if (a)
+        must_be(": what goes to the head", array.head_rows, arrays_.back().head.outputs,
+                "the head of the array before gives");
       arrays_.push_back(std::move(array));
       layers += arrays_.back().layers.size();
       if (layers > size_t(kMaxLayers)) throw Error("more than " + std::to_string(kMaxLayers) + " layers");
@@ -195,8 +213,9 @@ class WaveNet : public Net {
     each_part([](auto &part) { part.pack(); });
     for (Array &array : arrays_)
       for (Layer &layer : array.layers)
-        layer.kernel = {layer.conv.kernel, layer.conv.dilation, layer.conv.paired, layer.activation.params.data(), layer.conv.packed.data(), layer.conv.bias.data(),
-                        layer.layer1x1.packed.data(), layer.layer1x1.bias.data(), layer.kernel.run};
+        layer.kernel = {layer.conv.kernel, layer.conv.dilation, layer.conv.paired, layer.activation.params.data(),
+                        layer.conv.packed.data(), layer.conv.bias.data(), layer.layer1x1.packed.data(),
+                        layer.layer1x1.bias.data(), layer.kernel.run};
 
     outputs = post_head_.empty() ? arrays_.back().head.outputs : post_head_.back().outputs;
     memory = condition_net_ ? condition_net_->memory : 0;
@@ -236,7 +255,8 @@ class WaveNet : public Net {
       if (array.head.kernel > 1) array.head_past = History(array.head_rows, array.head.look(), layout);
     }
     post_past_.resize(post_head_.size());
-    for (size_t i = 0; i < post_head_.size(); i++) post_past_[i] = History(post_head_[i].inputs, post_head_[i].look(), layout);
+    for (size_t i = 0; i < post_head_.size(); i++)
+      post_past_[i] = History(post_head_[i].inputs, post_head_[i].look(), layout);
   }
 
   void start(State &state) const override {
@@ -272,7 +292,8 @@ class WaveNet : public Net {
   std::vector<Conv> post_head_;
   ActivationSpec post_activation_;
   std::vector<History> post_past_;
-  int64_t condition_ = 0, x_ = 0, head_ = 0, other_head_ = 0, z_ = 0, other_ = 0, film_ = 0;  // rows of scratch in the state
+  // rows of scratch in the state
+  int64_t condition_ = 0, x_ = 0, head_ = 0, other_head_ = 0, z_ = 0, other_ = 0, film_ = 0;
 
   // Everything that has weights, in the order of the file; the last head's scale follows.
   template <class Do> void each_part(Do work) {
@@ -292,8 +313,8 @@ class WaveNet : public Net {
 
   // Most models have nothing but layers that a kernel of their own computes in one go.
   static decltype(WaveNetLayer::run) kernel_for(const Array &array, Layer &layer) {
-    if (layer.gating != Gating::none || array.bottleneck != array.channels || array.condition != 1 || !array.has_layer1x1 || array.has_head1x1)
-      return nullptr;
+    const bool plain = layer.gating == Gating::none && array.bottleneck == array.channels && array.condition == 1;
+    if (!plain || !array.has_layer1x1 || array.has_head1x1) return nullptr;
     for (auto &[film, name] : layer.films())
       if (film->active()) return nullptr;
     if (layer.activation.kind == Activation::relu) {
@@ -313,10 +334,12 @@ class WaveNet : public Net {
     int width = arrays_.back().head.outputs;
     if (has(head, "in_channels")) integer(head, "in_channels", "config.head", width, width);
     for (size_t i = 0; i < kernels.size(); i++) {
-      post_head_.push_back(Conv(width, i + 1 == kernels.size() ? outs : channels, kernels[i], 1, 1, true, "config.head"));
+      const int rows = i + 1 == kernels.size() ? outs : channels;
+      post_head_.push_back(Conv(width, rows, kernels[i], 1, 1, true, "config.head"));
       width = channels;
     }
-    post_activation_ = read_activation(field(head, "activation", "config.head"), kMaxChannels, "config.head.activation");
+    const Json &activation = field(head, "activation", "config.head");
+    post_activation_ = read_activation(activation, kMaxChannels, "config.head.activation");
   }
 
   // What an array of a slimmer model has with so many channels.
@@ -361,7 +384,8 @@ class WaveNet : public Net {
   }
 
   // From what the array before gave, through the layers; their skips are added to `head`, or begin it.
-  void run(const Array &array, State &state, const float *condition, const float *from, float *head, bool first, int n) const {
+  void run(const Array &array, State &state, const float *condition, const float *from, float *head, bool first,
+           int n) const {
     const Kernels &k = kernels();
     float *const base = state.data.data();
     float *const x = base + x_, *const z = base + z_, *const other = base + other_;
@@ -386,7 +410,8 @@ class WaveNet : public Net {
       const bool needed = l + 1 < array.layers.size() || &array != &arrays_.back();
       if (layer.kernel.run) {
         const auto [next, next_stride] = place(l + 1);
-        LayerBlock block{here, stride, condition, head, first, needed ? next : nullptr, next_stride, 0, n};
+        LayerBlock block{here, stride, condition, head, first, needed ? next : nullptr, next_stride, 0,
+                         n, nullptr, 0, 0};
         if (next != x) block.next_twin = array.layers[l + 1].past.twin();
         if (layer.conv.paired) {
           int &phase = state.heads[layer.phase];
