@@ -113,7 +113,7 @@ NeurigModel {
 		request = (server: server, end: {
 			pending.remove(request);
 			answer.free;
-			onError.value("the server '%' was started anew".format(server.name))
+			onError.value("the server '%' has quit, or was started anew".format(server.name))
 		});
 		answer = OSCFunc({ |message|
 			var reason;

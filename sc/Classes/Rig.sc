@@ -254,7 +254,7 @@ Rig {
 	disconnect { |from, to, action, onError| this.prRequest('/rig/disconnect', [from, to], action, onError) }
 
 	chain { |names, action, onError|
-		if(names.isArray.not or: { names.isString }) {
+		if(names.isKindOf(SequenceableCollection).not or: { names.isString }) {
 			Error("Rig: chain takes an array of nodes, as [guitar, amp, out]").throw
 		};
 		this.prRequest('/rig/chain', names, action, onError)

@@ -62,7 +62,7 @@ def examples(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(("program", "checks"), [
-    ("scsynth", "tests help examplesOfHelp examples rig"), ("supernova", "tests examples"),
+    ("scsynth", "tests help examplesOfHelp examples chance rig"), ("supernova", "tests examples chance"),
 ])  # fmt: skip
 def test_quark(
     program: str, checks: str, sclang_env: dict[str, str], rig_port: int, free_port: Callable[[], int], tmp_path: Path
@@ -99,7 +99,7 @@ def test_quark(
         assert {f"help of {page}" for page in [*pages, "Guides/neurig"]} <= passed
         assert "WARNING" not in sections["help"] and "ERROR" not in sections["help"], sections["help"]
         assert not errors(sections["examplesOfHelp"]), "\n".join(errors(sections["examplesOfHelp"]))
-    assert {"amp.scd plays", "rig.scd is answered"} <= passed
+    assert {"amp.scd plays", "rig.scd is answered", "every request by chance is answered"} <= passed
     assert not errors(sections["examples"]), sections["examples"]
     if "rig" in sections:
         assert {"a rig built here is heard", "torn down again, it is silent", "the rig made no error"} <= passed
