@@ -2,8 +2,8 @@
 
 RtMidi waits inside its calls: a JACK client takes up to a tenth of a second to open, and one whose server hangs never
 comes back. So it lives in a process of its own, which finds the devices, takes them up again when they return, passes
-messages on, and ends the notes that sound when it loses its other end, even where that was killed. Where a call does not
-come back, the process ends, and is started anew.
+messages on, and ends the notes that sound when it loses its other end, even where that was killed. Where a call does
+not come back, the process ends, and is started anew.
 
 Over its standard input and output go lines, all about a device by its direction (``in``, ``out``) and its number::
 

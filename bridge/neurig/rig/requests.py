@@ -203,7 +203,8 @@ class Requests:
             for path in sorted(server.settings.states.glob("*.json")):
                 tell("state", path.stem)
         else:
-            raise RigError("unknown", f"there is no list of {str(kind)[:60]!r}: there are types, params, latency and states")
+            raise RigError("unknown",
+                           f"there is no list of {str(kind)[:60]!r}: there are types, params, latency and states")
 
     def _params(self, of: Any) -> list[tuple[str, Param, Any]]:
         nodes = self._server.rig.nodes
