@@ -13,22 +13,31 @@ namespace {
 
 constexpr int kMaxThreads = 256;
 
-// work(thread) on so many threads, the caller's among them.
+// work(thread) on so many threads, the caller's among them. None begins before all are there: they wait for each other.
 template <class Work> void in_parallel(int threads, Work work) {
-  const auto share = [&work](int thread) {
+  enum { waiting, all_there, not_to_be };
+  std::atomic<int> start{waiting};
+  const auto share = [&](int thread) {
+    while (start.load(std::memory_order_acquire) == waiting) std::this_thread::yield();
+    if (start.load(std::memory_order_acquire) == not_to_be) return;
     const FlushToZero flush;
     work(thread);
   };
   std::vector<std::thread> others;
-  struct Join {
-    std::vector<std::thread> &threads;
-    ~Join() {
-      for (std::thread &thread : threads) thread.join();
-    }
-  } const join{others};
-  others.reserve(size_t(threads));
-  for (int thread = 1; thread < threads; thread++) others.emplace_back(share, thread);
+  const auto join = [&others] {
+    for (std::thread &thread : others) thread.join();
+  };
+  try {
+    others.reserve(size_t(threads));
+    for (int thread = 1; thread < threads; thread++) others.emplace_back(share, thread);
+  } catch (...) {
+    start.store(not_to_be, std::memory_order_release);
+    join();
+    throw Error("there are not enough threads");
+  }
+  start.store(all_there, std::memory_order_release);
   share(0);
+  join();
 }
 
 }  // namespace
@@ -110,9 +119,11 @@ void Pass::read_gradient(int group, int64_t from, int64_t to, float scale) {
 std::unique_ptr<Learner> read_learner(const char *text) {
   const Json description = Json::parse(text, nullptr, false);
   if (!description.is_object()) throw Error("the description is not a JSON object");
-  const std::string architecture = description.value("architecture", "");
+  const std::string architecture =
+      description.contains("dilations") ? "" : neurig::text(description, "architecture", "the description");
   if (architecture == "LSTM" || architecture == "GRU") return learn_recurrent(description);
-  return learn_wavenet(description);
+  if (architecture == "WaveNet" || architecture.empty()) return learn_wavenet(description);
+  throw Error("its architecture is \"" + architecture + "\"; WaveNet, LSTM and GRU can be trained");
 }
 
 }  // namespace neurig

@@ -33,6 +33,8 @@ class Recurrent : public Learner {
     inputs = int(integer(config, "input_size", "config", 1, 64));
     units = int(integer(config, "hidden_size", "config", 1, kMaxChannels));
     const int count = int(integer(config, "num_layers", "config", 1, 64)), rows = gates() * units;
+    if (int64_t(count) * rows * (2 * units + inputs + 2) > kMaxCost)
+      throw Error("the network is too large to be trained");
     for (int l = 0; l < count; l++) {
       Layer layer;
       layer.inputs = l ? units : inputs;

@@ -65,19 +65,19 @@ class WaveNet : public Learner {
     Array array;
     array.channels = channels, array.rows = 2 * channels, array.gated = true;
     mixed = 1, mixins = 1;
-    array.rechannel = matrix(channels, 2);
+    array.rechannel = sized(channels, 2);
     take(array.rechannel, 0, 1, true), take_bias(array.rechannel, 1);
     for (const int dilation : dilations) {
       Layer layer;
       layer.kernel = kernel, layer.dilation = dilation;
-      layer.conv = matrix(array.rows, kernel * channels + 1);
+      layer.conv = sized(array.rows, kernel * channels + 1);
       take(layer.conv, 0, kernel * channels, true), take_bias(layer.conv, kernel * channels);
-      layer.out = matrix(channels, channels + 1);
+      layer.out = sized(channels, channels + 1);
       take(layer.out, 0, channels, true), take_bias(layer.out, channels);
       array.layers.push_back(std::move(layer));
     }
-    for (Layer &layer : array.layers) layer.skip = matrix(1, channels + 1), take(layer.skip, 0, channels);
-    array.head = matrix(1, 2);
+    for (Layer &layer : array.layers) layer.skip = sized(1, channels + 1), take(layer.skip, 0, channels);
+    array.head = sized(1, 2);
     array.head.at(0, 0) = Matrix::kOne;
     take_bias(array.head, 1);
     arrays.push_back(std::move(array));
@@ -85,6 +85,11 @@ class WaveNet : public Learner {
   }
 
  private:
+  Matrix sized(int outs, int ins) {
+    if (sums_ + int64_t(outs) * ins > kMaxCost) throw Error("the network is too large to be trained");
+    return matrix(outs, ins);
+  }
+
   // The next weights are those of some columns of a matrix, row by row or (`across`) column by column.
   void take(Matrix &matrix, int first, int count, bool across = false) {
     for (int o = 0; o < matrix.outs; o++)
@@ -130,7 +135,7 @@ class WaveNet : public Learner {
       to_head = true;
       array.head_rows = int(integer(config["head1x1"], "out_channels", where + ".head1x1", 1, kMaxChannels));
     }
-    array.rechannel = matrix(channels, before + 1);
+    array.rechannel = sized(channels, before + 1);
     take(array.rechannel, 0, before);
     for (size_t l = 0; l < count; l++) {
       Layer layer;
@@ -147,13 +152,13 @@ class WaveNet : public Learner {
       layer.activation = spec.kind;
       if (spec.kind == Activation::leaky_relu) layer.slope = spec.params[0];
       const int taps = layer.kernel * channels;
-      layer.conv = matrix(array.rows, taps + inputs + 1);
+      layer.conv = sized(array.rows, taps + inputs + 1);
       take_taps(layer.conv, channels, layer.kernel), take_bias(layer.conv, taps + inputs);
       take(layer.conv, taps, inputs);
-      layer.out = matrix(channels, channels + 1);
+      layer.out = sized(channels, channels + 1);
       take(layer.out, 0, channels), take_bias(layer.out, channels);
       if (to_head) {
-        layer.skip = matrix(array.head_rows, channels + 1);
+        layer.skip = sized(array.head_rows, channels + 1);
         take(layer.skip, 0, channels), take_bias(layer.skip, channels);
       }
       array.layers.push_back(std::move(layer));
@@ -171,7 +176,7 @@ class WaveNet : public Learner {
     if (!arrays.empty() && arrays.back().head_outs != array.head_rows)
       throw Error(where + ": what goes to the head must be as wide as the head of the array before");
     const int taps = array.head_kernel * array.head_rows;
-    array.head = matrix(array.head_outs, taps + 1);
+    array.head = sized(array.head_outs, taps + 1);
     take_taps(array.head, array.head_rows, array.head_kernel);
     if (bias) take_bias(array.head, taps);
     arrays.push_back(std::move(array));
@@ -189,10 +194,10 @@ class WaveNet : public Learner {
     if (is_set(config, "layer1x1") && !boolean(config["layer1x1"], "active", where + ".layer1x1", true))
       refuse("layer1x1");
     for (const char *name : {"layer1x1", "head1x1"})
-      if (is_set(config, name) && config[name].value("groups", 1) != 1) refuse(name);
+      if (is_set(config, name) && config[name].contains("groups") && config[name]["groups"] != 1) refuse(name);
     for (const auto &[name, film] : config.items()) {
       const bool is_film = name.size() > 5 && name.compare(name.size() - 5, 5, "_film") == 0;
-      if (is_film && film.is_object() && film.value("active", true)) refuse(name);
+      if (is_film && film.is_object() && boolean(film, "active", where + "." + name, true)) refuse(name);
     }
   }
 
@@ -667,7 +672,6 @@ std::unique_ptr<Pass> WaveNet::pass() const { return std::make_unique<WaveNetPas
 std::unique_ptr<Learner> learn_wavenet(const Json &description) {
   auto net = std::make_unique<WaveNet>();
   if (description.contains("dilations")) net->read_gated(description);
-  else if (description.value("architecture", "") != "WaveNet") throw Error("there is no such architecture to train");
   else net->read_nam(field(description, "config", "the description"));
   return net;
 }

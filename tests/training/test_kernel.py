@@ -19,6 +19,7 @@ from training import gradients
 from training.gradients import BATCHES, NETWORKS, batch, relative, untrained
 
 import neurig
+from neurig._core import ffi, lib
 from neurig.training.kernel import fused
 from neurig.training.networks import architectures, network
 
@@ -169,7 +170,7 @@ def test_state_is_left_alone() -> None:
 
 @pytest.mark.parametrize("name", ["feather", "a2-lite", "relu lite", "wavenet2", "lstm-16", "gru-40"])
 def test_no_number(name: str) -> None:
-    """A signal with one in it is no number where PyTorch's is none, the others are what they are, the gradient tells."""
+    """A signal with one in it is none where PyTorch's is none, the others are what they are, and the gradient tells."""
     module = untrained(name)
     x, gradient = batch(module, 5, 40)
     x[2, 0, 20] = torch.nan
@@ -319,3 +320,46 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 1024
+
+
+def spoiled(description: object, random: np.random.Generator) -> object:
+    """A copy with something else in one place."""
+    if isinstance(description, (dict, list)) and description and random.random() < 0.9:
+        copy = json.loads(json.dumps(description))
+        key = random.choice(list(copy)) if isinstance(copy, dict) else int(random.integers(len(copy)))
+        copy[key] = spoiled(copy[key], random)
+        return copy
+    others = [None, True, -1, 0, 2, 1024, 10**9, 10**30, 0.5, "", "Tanh", "no", [], {}, [1], [[]], {"active": True}]
+    return others[random.integers(len(others))]
+
+
+@pytest.mark.parametrize("name", ["feather", "a2-lite", "wavenet2", "wavenet2 with a knob", "lstm-3x18", "gru-40"])
+def test_wrong_descriptions(name: str) -> None:
+    """Whatever is wrong with it: one line that says so, or a network that runs."""
+    module, random = untrained(name), np.random.default_rng(3)
+    description, refused, run = module.description(), 0, 0
+    for _ in range(300):
+        wrong = json.dumps(spoiled(description, random)).encode()
+        error = ffi.new("char[]", 512)
+        learner = lib.neurig_learner_new(wrong, error, 512)
+        if learner == ffi.NULL:
+            refused += 1
+            said = ffi.string(error).decode()
+            assert said
+            assert "json.exception" not in said, wrong
+            continue
+        learner = ffi.gc(learner, lib.neurig_learner_free)
+        count, field = lib.neurig_learner_weights(learner), lib.neurig_learner_receptive_field(learner)
+        inputs, samples = lib.neurig_learner_inputs(learner), field + 2
+        if count > 20000 or samples > 20000:
+            continue
+        weights, x = (np.full(size, 0.01, np.float32) for size in (count, inputs * samples))
+        y, gradients = np.full(3, np.nan, np.float32), np.full(count, np.nan, np.float32)
+        one_pass = ffi.gc(lib.neurig_pass_new(learner, error, 512), lib.neurig_pass_free)
+        w, given, taken, changes = (ffi.from_buffer("float[]", array) for array in (weights, x, y, gradients))
+        assert lib.neurig_pass_forward(one_pass, w, given, 1, samples, ffi.NULL, taken, 2, error, 512) == 0
+        assert lib.neurig_pass_backward(one_pass, taken, changes, 2, error, 512) == 0
+        assert np.isfinite(y).all() and np.isfinite(gradients).all()
+        run += 1
+    assert refused > 100
+    assert run > 3
