@@ -417,6 +417,8 @@ def _keep(profile: dict[str, bytes], folder: Path) -> None:
 
 
 def _reason(problem: Exception) -> str:
-    kind = type(problem).__name__.removesuffix("Error")
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind).lower()
+    cause = getattr(problem, "cause", None)
+    if isinstance(cause, Exception):  # of an exception in the trial's function
+        return f"{type(cause).__name__}: {cause}"
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(problem).__name__.removesuffix("Error")).lower()
     return f"Ray lost it ({words})"
