@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -164,9 +165,6 @@ def _train(pairs: list["Pair"], validation: list["Pair"], test: list["Pair"], fo
     data = amp_data.load(pairs, validation, test, channel, lambda line: click.echo(line, err=True))
     settings = amp_presets.settings(data, **chosen)
     training = Training(data, settings, folder / amp_profile.CHECKPOINT, device)
-    folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(".*.tmp"):  # by a training that was killed while it wrote
-        left.unlink()
     click.echo(f"{settings.architecture}, {sum(weight.numel() for weight in training.network.parameters()):,} weights; "
                f"{data.seconds:.0f} s at {data.rate} Hz to learn from; {_length(training)}")
     begins_anew = "as you wish" if resume is False else training.resume()
@@ -174,8 +172,11 @@ def _train(pairs: list["Pair"], validation: list["Pair"], test: list["Pair"], fo
         click.echo(f"Going on after step {training.progress.step}" + (training.finished and f": {training.finished}"))
     elif resume:
         raise TrainingError(f"there is no training to go on with: {begins_anew}")
-    elif training.checkpoint.exists():
-        click.echo(f"Beginning anew: {begins_anew}")
+    elif training.checkpoint.exists() and resume is None:
+        click.echo(f"Beginning anew: {begins_anew}. The earlier one is now in {_set_aside(folder)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".*.tmp"):  # by a training that was killed while it wrote
+        left.unlink()
     with stop_on_signals() as stop:
         with _shown(training, folder) as report:
             training.run(report, stop)
@@ -184,6 +185,19 @@ def _train(pairs: list["Pair"], validation: list["Pair"], test: list["Pair"], fo
     click.echo(f"{folder}: ESR {figures['test']['esr']:.3g} on the test, {figures['validation']['esr']:.3g} on the "
                f"validation after step {figures['best_step']} of {figures['steps']} ({why})")
     click.echo(f"Listen and look: {folder / amp_profile.REPORT}")
+
+
+def _set_aside(folder: Path) -> Path:
+    """Moves a profile into a folder within its own, so that a new one can have its place."""
+    from neurig.training.amp_profile import FILES
+
+    places = (folder / f"earlier-{number}" for number in count(1))
+    place = next(place for place in places if not place.exists())
+    place.mkdir()
+    for name in FILES:
+        if (folder / name).exists():
+            (folder / name).rename(place / name)
+    return place
 
 
 def _length(training: "Training") -> str:

@@ -35,6 +35,9 @@ from neurig.training.networks import NamWaveNet, Network
 
 CHECKPOINT, REPORT, METRICS, CONFIG = "checkpoint.pt", "report.html", "metrics.json", "config.json"
 CURVE, HISTORY = "learning.png", "history.csv"
+MODELS = "model.nam", "model.json"
+FILES = *MODELS, CHECKPOINT, REPORT, METRICS, CONFIG, CURVE, HISTORY
+"""All that may be in a profile."""
 
 AGREEMENT = 1e-10
 """The largest error-to-signal ratio between PyTorch's answer and the core's."""
@@ -111,7 +114,7 @@ def export(training: Training, folder: Path) -> tuple[Network, Model, float]:
     """
     network = _as_loud_as_the_device(training)
     document = network.export({"sample_rate": training.data.rate})
-    model = parse(json.dumps(document), folder / ("model.nam" if "architecture" in document else "model.json"))
+    model = parse(json.dumps(document), folder / MODELS["architecture" not in document])
     return network, model, _agreement(network, model, training.data.test[0])
 
 
