@@ -133,12 +133,12 @@ def test_one_that_is_killed_goes_on_and_ctrl_c_keeps_the_best(recordings: Path, 
     (recordings / "soft.wav").unlink()
     process = start(tmp_path, "--minutes", 5, "-o", tmp_path / "amps")
     checkpoint = tmp_path / "amps" / "drive" / "lstm-2" / "checkpoint.pt"
-    wait_until(checkpoint.exists, "a checkpoint", 60)
+    wait_until(checkpoint.exists, "a checkpoint", 200)
     pid, _ = trainings(tmp_path)["drive"]
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: trainings(tmp_path).get("drive", (pid, 0))[0] != pid, "another attempt", 30)
+    wait_until(lambda: trainings(tmp_path).get("drive", (pid, 0))[0] != pid, "another attempt", 60)
     before = checkpoint.stat().st_mtime_ns
-    wait_until(lambda: checkpoint.stat().st_mtime_ns != before, "another checkpoint", 60)
+    wait_until(lambda: checkpoint.stat().st_mtime_ns != before, "another checkpoint", 200)
     process.send_signal(signal.SIGINT)
     out, errors = finish(process, code=1)
     assert "drive/lstm-2: lost (it was ended by SIGKILL); once more" in errors
