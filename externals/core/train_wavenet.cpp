@@ -635,22 +635,22 @@ class WaveNetPass : public Pass {
 
   Floats scratch() const { return Floats(size_t(kChunk) * widest_ * kLanes); }
 
-  // As was measured: a multiplication and addition of a vector counts 1, a tanh 11, what goes to memory 16, and a
-  // sample from or to the caller 100.
+  // As was measured: a multiplication and addition of a vector counts 1, a tanh 20, what goes to memory 16, and a
+  // sample from or to the caller 50.
   static std::vector<Stage> stages(const WaveNet &net) {
     std::vector<Stage> made;
     int64_t time = 0;
     for (size_t a = 0; a < net.arrays.size(); a++) {
       const Array &array = net.arrays[a];
       const int c = array.channels;
-      made.push_back({a, -1, time, double(array.rechannel.size()) + 16 * c + (a ? 0 : 100)});
+      made.push_back({a, -1, time, double(array.rechannel.size()) + 16 * c + (a ? 0 : 50)});
       for (size_t l = 0; l < array.layers.size(); l++) {
         const Layer &layer = array.layers[l];
         time += layer.look();
         const double sums = double(layer.conv.size() + layer.out.size() + layer.skip.size());
-        made.push_back({a, int(l), time, sums + (11 + 16) * array.rows + 16 * c});
+        made.push_back({a, int(l), time, sums + (20 + 16) * array.rows + 16 * c});
       }
-      const double caller = a + 1 < net.arrays.size() ? 0 : 100;
+      const double caller = a + 1 < net.arrays.size() ? 0 : 50;
       made.push_back({a, int(array.layers.size()), array.first_sum + array.look(),
                       double(array.head.size()) + 16 * array.head_rows + caller});
     }
