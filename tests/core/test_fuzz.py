@@ -72,8 +72,9 @@ def test_session_driven_by_chance(tmp_path: Path) -> None:
     assert int(run([random_session, 3, 1], tmp_path).split()[0]) > 100
 
 
-def test_threads(files: list[Path], tmp_path: Path) -> None:
-    threads = program("threads", "races", programs.RACES)
+@pytest.mark.parametrize(("kind", "flags"), [("races", programs.RACES), ("sanitized", programs.SANITIZED)])
+def test_threads(kind: str, flags: list[str], files: list[Path], tmp_path: Path) -> None:
+    threads = program("threads", kind, flags)
     # Without address-space randomisation, which some kernels do more of than the runtime can take.
     assert run(["setarch", "--addr-no-randomize", threads, *files], tmp_path) == "done\n"
 
