@@ -322,7 +322,8 @@ template <class Self, class Player, class Voice> struct SlotUnit : public SCUnit
         command->seat[i].voice = Self::make_voice(world, model, nullptr, 0);
     } else {
       if (model) neurig_model_release(model);
-      if (command->buffer < 0) Print("%s: %s: %s\n", Self::kRead, path.c_str(), report.text);
+      // supernova cannot print more than 4095 characters at once: what is longer writes over its stack
+      if (command->buffer < 0) Print("%s: %.1000s: %s\n", Self::kRead, path.c_str(), report.text);
     }
     if (trial) Self::free_voice(trial);
     if (command->slot >= 0) describe(report, slots[command->slot]);

@@ -57,7 +57,7 @@ def write_files(folder: Path) -> dict[str, list[str]]:
         for name, content in kind.items():
             (folder / name).write_bytes(content)
     paths = {kind: [str(folder / name) for name in names] for kind, names in files.items()}
-    return paths | {"bad": [*paths["bad"], str(folder), "/nowhere/none.nam", "", "~", "x" * 5000]}
+    return paths | {"bad": [*paths["bad"], str(folder), "/nowhere/none.nam", "", "~", "x" * 9000]}
 
 
 def definitions() -> dict[str, tuple[bytes, int]]:

@@ -42,7 +42,7 @@ class Server:
         """Sends a message and waits for one that begins as ``answer`` does; gives its arguments."""
         end = time.monotonic() + self.seconds
         self.send(*parts)
-        while time.monotonic() < end:
+        while time.monotonic() < end and self.process.poll() is None:
             try:
                 got = OscMessage(self.socket.recv(65536))
             except (TimeoutError, ConnectionRefusedError):
