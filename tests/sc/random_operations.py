@@ -216,12 +216,12 @@ def sanitized(kind: str) -> tuple[Path, dict[str, str]]:
     """Builds the plugins with a sanitizer; gives their folder, and the environment in which a server loads them."""
     import build
 
-    build.OBJECTS = ROOT / "build" / f"pd-{kind}"  # the core has been built there for Pd, perhaps
+    build.OBJECTS = ROOT / "build" / f"sc-{kind}"
     flag = f"-fsanitize={kind}"
     kept = [option for option in build.COMPILE if option != "-O3"]
     build.COMPILE = [*kept, flag, "-O1", "-g", "-fno-omit-frame-pointer"]
     build.LINK = [flag] + [option for option in build.LINK if option != "-s" and not option.startswith("-static")]
-    folder = ROOT / "build" / f"sc-{kind}"
+    folder = build.OBJECTS / "plugins"
     build.build_sc(folder)
     libraries = {"address": "libasan.so", "thread": "libtsan.so", "undefined": "libubsan.so"}
     paths = [subprocess.check_output(["g++", f"-print-file-name={name}"], text=True).strip()
