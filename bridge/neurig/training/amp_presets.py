@@ -27,12 +27,11 @@ class Recipe:
 
 
 _RECIPES = {  # by the beginning of the architecture's name; the first that fits
-    "standard": Recipe("nam", 0.01, segment=1024),
     "a2": Recipe("nam", 0.005),
     "wavenet": Recipe("wright", 0.005),
     "lstm": Recipe("nam", 0.005, 32, 512, steps=4),
     "gru": Recipe("nam", 0.005, 32, 512, steps=4),
-    "": Recipe("nam", 0.01),
+    "": Recipe("nam", 0.01, segment=1024),
 }
 
 
