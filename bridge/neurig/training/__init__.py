@@ -16,6 +16,7 @@ It needs PyTorch and matplotlib, which playing does not: ``pip install neurig[tr
 :mod:`~neurig.training.networks`     what amps are trained as
 :mod:`~neurig.training.kernel`       the same, compiled
 :mod:`~neurig.training.soap`         an optimizer
+:mod:`~neurig.training.checkpoint`   what keeps a training over an interruption
 ==================================== ====================================================================
 """
 

@@ -7,22 +7,20 @@ weights with the lowest error on the validation are kept.
 """
 
 import copy
-import io
 import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from neurig.files import atomic
 from neurig.training import TrainingError, kernel, networks
 from neurig.training.amp_data import SETTLING, Data, Part, Windows
+from neurig.training.checkpoint import Resumable
 from neurig.training.losses import Loss
 from neurig.training.soap import Soap
 
@@ -111,7 +109,7 @@ class Progress:
         return self.history[self.best].esr if self.best >= 0 else math.inf
 
 
-class Training:
+class Training(Resumable):
     """One training, from its beginning or from where a checkpoint left it.
 
     With ``steps``, and given the same recordings, settings, machine and number of threads, the result is the same to
@@ -129,7 +127,9 @@ class Training:
         :param clock: tells the seconds of ``minutes``
         :raises TrainingError: where the architecture is unknown, or the recordings are too short for it
         """
-        self.data, self.settings, self.checkpoint, self.device = data, settings, checkpoint, device
+        identity = {name: value for name, value in asdict(settings).items() if name not in _OPEN}
+        super().__init__(checkpoint, {"format": _FORMAT, "recordings": data.identity(), **identity}, device, share=0.02)
+        self.data, self.settings = data, settings
         self.loss = Loss(settings.loss)
         torch.manual_seed(settings.seed)
         try:
@@ -151,10 +151,7 @@ class Training:
         self.best = copy.deepcopy(self.network.state_dict())
         self._streams: Any = None  # states of a recurrent network
         self._clock = clock
-        self._identity = {"format": _FORMAT, "recordings": data.identity(),
-                          **{name: value for name, value in asdict(settings).items() if name not in _OPEN}}
         self._diverged = ""
-        self._saved, self._saving = time.monotonic(), 0.0
         self._validated, self._validating = 0.0, 0.0
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -218,7 +215,7 @@ class Training:
             now = self._clock()
             self.progress.seconds += now - latest
             latest = now
-            self._save_now_and_then()
+            self.save_now_and_then()
             report(self.progress)
         if not self.progress.history:  # stopped early: what there is, is the best
             self._validate()
@@ -345,49 +342,16 @@ class Training:
 
     # ---- The checkpoint ---------------------------------------------------------------------------------------------
 
-    def save(self) -> None:
-        """Writes the checkpoint, if there is to be one: at any moment the file is the old one or the new one, whole."""
-        if self.checkpoint is None:
-            return
-        began = time.monotonic()
-        content = {"identity": self._identity, "progress": asdict(self.progress), "streams": self._streams,
-                   "network": self.network.state_dict(), "optimizer": self.optimizer.state_dict(), "best": self.best}
-        with atomic(self.checkpoint) as temporary:
-            torch.save(content, temporary)
-        self._saved = time.monotonic()
-        self._saving = self._saved - began
+    def _state(self) -> dict[str, Any]:
+        return {"progress": asdict(self.progress), "streams": self._streams, "network": self.network.state_dict(),
+                "optimizer": self.optimizer.state_dict(), "best": self.best}
 
-    def _save_now_and_then(self) -> None:
-        if time.monotonic() - self._saved > max(1.0, 50 * self._saving):
-            self.save()
-
-    def resume(self) -> str:
-        """Goes on from the checkpoint.
-
-        :returns: empty where it does, else why the training begins anew
-        :raises TrainingError: where the file is broken
-        :raises OSError: where it cannot be read
-        """
-        if self.checkpoint is None or not self.checkpoint.exists():
-            return "there is no other to go on with"
-        file = io.BytesIO(self.checkpoint.read_bytes())
-        try:
-            content = torch.load(file, map_location=self.device, weights_only=True)  # which admits no code
-            if content["identity"] != self._identity:
-                changed = [name for name, value in self._identity.items() if content["identity"].get(name) != value]
-                return f"the one in {self.checkpoint} had other {' and '.join(changed)}"
-            self.network.load_state_dict(content["network"])
-            self.optimizer.load_state_dict(content["optimizer"])
-            self.best, self._streams = content["best"], content["streams"]
-            progress = content["progress"]
-            history = [Validation(**validation) for validation in progress["history"]]
-            self.progress = Progress(**progress | {"history": history})
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError, EOFError,
-                UnpicklingError) as problem:
-            reason = str(problem).partition("\n")[0]
-            raise TrainingError(f"{self.checkpoint}: this is no whole checkpoint ({reason}). --restart begins "
-                                "anew") from None
-        return ""
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best, self._streams = state["best"], state["streams"]
+        history = [Validation(**validation) for validation in state["progress"]["history"]]
+        self.progress = Progress(**state["progress"] | {"history": history})
 
 
 def _detached(state: Any) -> Any:

@@ -9,13 +9,11 @@ average of the weights, in which the noise of the steps cancels.
 
 import copy
 import hashlib
-import io
 import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -25,8 +23,8 @@ from torch.nn.functional import elu
 
 from neurig.convert.mdrnn import HEADS, SCALE, Mdrnn
 from neurig.dataset import WINDOW, Dataset
-from neurig.files import atomic
 from neurig.training import TrainingError
+from neurig.training.checkpoint import Resumable
 from neurig.training.sizes import SIZES, untrained
 
 VALIDATION = 0.1  # share of the windows
@@ -161,7 +159,7 @@ class Progress:
         return self.history[self.best - 1].validation if self.best else math.inf
 
 
-class Training:
+class Training(Resumable):
     """One training, from its beginning or from where a checkpoint left it.
 
     Given the same data, settings, machine and number of threads, the result is the same to the last bit, however often
@@ -173,6 +171,7 @@ class Training:
         :raises DatasetError: where the data cannot be learned
         """
         performances = dataset.trainable()
+        super().__init__(checkpoint, _identity(performances, settings))
         self.settings = settings
         self.windows = Windows(performances)
         size = SIZES[settings.size]
@@ -183,11 +182,8 @@ class Training:
         learned = [weight for weight in self.network.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.Adam(learned, lr=self.rate, betas=_BETAS, fused=True)
         self.progress = Progress()
-        self.checkpoint = checkpoint
-        self._identity = _identity(performances, settings)
         self._diverged = ""
         self._order: Tensor | None = None  # of the windows in the running epoch
-        self._saved, self._saving = time.monotonic(), 0.0
 
     @property
     def batches(self) -> int:
@@ -219,7 +215,7 @@ class Training:
             self._batch()
             if self.progress.batch == self.batches and not self._diverged:
                 self._end_of_epoch()
-            self._save_now_and_then()
+            self.save_now_and_then()
             report(self.progress)
         if not self.progress.history:  # stopped in the first epoch: what there is, is the best
             self.best.load_state_dict(self.average.state_dict())
@@ -281,49 +277,16 @@ class Training:
 
     # ---- The checkpoint ---------------------------------------------------------------------------------------------
 
-    def save(self) -> None:
-        """Writes the checkpoint, if there is to be one: at any moment the file is the old one or the new one, whole."""
-        if self.checkpoint is None:
-            return
-        began = time.monotonic()
-        content = {"identity": self._identity, "progress": asdict(self.progress),
-                   "optimizer": self.optimizer.state_dict()}
-        content |= {name: getattr(self, name).state_dict() for name in ("network", "average", "best")}
-        with atomic(self.checkpoint) as temporary:
-            torch.save(content, temporary)
-        self._saved = time.monotonic()
-        self._saving = self._saved - began
+    def _state(self) -> dict[str, Any]:
+        networks = {name: getattr(self, name).state_dict() for name in ("network", "average", "best")}
+        return {"progress": asdict(self.progress), "optimizer": self.optimizer.state_dict(), **networks}
 
-    def _save_now_and_then(self) -> None:
-        if time.monotonic() - self._saved > max(1.0, 20 * self._saving):  # so it never costs more than a twentieth
-            self.save()
-
-    def resume(self) -> str:
-        """Goes on from the checkpoint.
-
-        :returns: empty where it does, else why the training begins anew
-        :raises TrainingError: where the file is broken
-        :raises OSError: where it cannot be read
-        """
-        if self.checkpoint is None or not self.checkpoint.exists():
-            return "there is no other to go on with"
-        file = io.BytesIO(self.checkpoint.read_bytes())
-        try:
-            content = torch.load(file, weights_only=True)  # which admits no code
-            if content["identity"] != self._identity:
-                changed = [name for name, value in self._identity.items() if content["identity"].get(name) != value]
-                return f"the one in {self.checkpoint} had another {' and '.join(changed)}"
-            self.optimizer.load_state_dict(content["optimizer"])
-            for name in ("network", "average", "best"):
-                getattr(self, name).load_state_dict(content[name])
-            progress = content["progress"]
-            self.progress = Progress(**progress | {"history": [Epoch(**epoch) for epoch in progress["history"]]})
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError, EOFError,
-                UnpicklingError) as problem:
-            reason = str(problem).partition("\n")[0]
-            raise TrainingError(f"{self.checkpoint}: this is no whole checkpoint ({reason}). --restart begins "
-                                "anew") from None
-        return ""
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        for name in ("network", "average", "best"):
+            getattr(self, name).load_state_dict(state[name])
+        history = [Epoch(**epoch) for epoch in state["progress"]["history"]]
+        self.progress = Progress(**state["progress"] | {"history": history})
 
 
 def _identity(performances: list[np.ndarray], settings: Settings) -> dict[str, Any]:
