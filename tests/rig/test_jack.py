@@ -47,7 +47,9 @@ def record(rig: Client, path: Path, seconds: float) -> np.ndarray:
     rig.do("/rig/take/file", str(path))
     rig.do("/rig/take/length", seconds)
     rig.do("/rig/take/record", 1)
+    end = time.monotonic() + seconds + 20
     while rig.get("/rig/take/record"):
+        assert time.monotonic() < end, "the recording does not end"
         time.sleep(0.05)
     return soundfile.read(path, dtype="float32")[0]
 

@@ -139,6 +139,25 @@ def test_requests_under_way_when_it_dies_are_done(serve: Serve, config: Path, wa
     assert answers == [("/rig/done", "/rig/new", f"x{number}", "amp") for number in range(20)]
 
 
+def test_recordings_begun_while_it_is_away_are_made(serve: Serve, tmp_path: Path, wait_until: Wait) -> None:
+    """At any moment of its return."""
+    server = serve()
+    rig, old = server.client, server.audio_pid
+    assert old
+    names = [f"take{number}" for number in range(60)]
+    for name in names:
+        rig.do("/rig/new", name, "recorder", "file", str(tmp_path / f"{name}.wav"), "length", 0.1)
+    os.kill(old, signal.SIGKILL)
+    for name in names:
+        rig.send(f"/rig/{name}/record", 1)
+        time.sleep(0.01)
+    answers = {rig.receive() for _ in names}
+    assert answers == {("/rig/done", f"/rig/{name}/record", 1) for name in names}
+    for name in names:
+        wait_until(lambda name=name: rig.get(f"/rig/{name}/record") == 0, f"the end of {name}")
+        assert soundfile.info(tmp_path / f"{name}.wav").frames > 0
+
+
 def test_a_rig_that_keeps_crashing_is_left_in_peace(serve: Serve, wait_until: Wait) -> None:
     server = serve()
     killed = 0

@@ -185,14 +185,12 @@ class Supervisor:
                 return f"it {'ended' if done else 'hung'} when it opened {self._trying or 'pyo'}"
             self.ready = opened.result()
             self._crashed = []
-            building = asyncio.create_task(self._restore())
+            building = asyncio.create_task(self._build())
             beating = asyncio.create_task(self._beat())
             try:
                 await asyncio.wait([building, listening, beating], return_when=asyncio.FIRST_COMPLETED)
                 if building.done() and not listening.done():
                     await building
-                    self._was_up = True
-                    self._settled.set()
                     await asyncio.wait([listening, beating], return_when=asyncio.FIRST_COMPLETED)
                 reason = beating.result() if beating.done() else ""
             except AudioGone:
@@ -219,6 +217,11 @@ class Supervisor:
                 status = await self._end(0.05)
                 reason = reason or self._lost or _ended(status)
         return reason
+
+    async def _build(self) -> None:
+        await self._restore()
+        self._was_up = True
+        self._settled.set()  # at once: what is asked for between the two would be lost
 
     async def _spawn(self) -> asyncio.StreamReader:
         ours, theirs = socket.socketpair()

@@ -30,21 +30,20 @@ class Takes:
 
     async def start(self, node: Node) -> None:
         """:raises RigError: where it cannot be"""
-        if node.id in self._going:
-            return
         if not node.values["file"]:
             raise RigError("bad_value", f"set {node.name}/file first")
+        await self._audio.wait_up()  # not while a process is being built: resume() might just have been there
+        if node.id in self._going:
+            return
         path = unused(str(node.values["file"]))
         self._going[node.id] = node, path
         try:
-            if self._audio.is_up:
-                await self._ask(node, path)
+            await self._ask(node, path)
         except AudioGone:
-            pass  # resume() does it
+            await self._audio.wait_up()  # resume() does it
         except RigError:
             self._going.pop(node.id, None)
             raise
-        await self._audio.wait_up()
         node.values["record"] = 1
         self._changed(node, "record")
 
