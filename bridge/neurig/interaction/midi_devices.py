@@ -38,12 +38,18 @@ SETTLING = 0.1
 """Seconds after which something sent over a new connection of JACK's arrives: what is sent at once, does not."""
 MOST_WAITING = 1024
 """Messages that may wait to be passed on; the oldest are dropped."""
-HANGS_AFTER = 5.0
-"""Seconds after which a call to RtMidi is given up."""
+HANGS_AFTER = 8.0
+"""Seconds after which a call to RtMidi is given up: more than the five that JACK itself waits for a client. One that is
+killed while JACK waits makes it wait for the next one, too."""
 CLIENT = "neurig"
 APIS = {"alsa": rtmidi.API_LINUX_ALSA, "jack": rtmidi.API_UNIX_JACK, "coremidi": rtmidi.API_MACOSX_CORE,
         "windows": rtmidi.API_WINDOWS_MM}
 _ORDER = ("coremidi", "windows", "alsa", "jack")  # where to look first
+
+
+def watch() -> None:
+    """Ends the process where it does not get here again in time. Does not need the interpreter's lock."""
+    faulthandler.dump_traceback_later(HANGS_AFTER, exit=True)
 
 
 def available(api: str) -> bool:
@@ -148,6 +154,7 @@ class Device:
         self._open(api, self.name, lambda port: port.open_virtual_port(self.name))
 
     def _open(self, api: str, full_name: str, opening: Any) -> None:
+        watch()
         port = self._make(APIS[api], CLIENT)
         if self._make is rtmidi.MidiIn:
             port.set_callback(self._received)
@@ -236,6 +243,7 @@ class Devices:
 
     def _reach(self, api: str) -> bool:
         if api not in self._scouts and available(api):
+            watch()
             try:
                 self._scouts[api] = rtmidi.MidiIn(APIS[api], CLIENT), rtmidi.MidiOut(APIS[api], CLIENT)
             except (rtmidi.RtMidiError, OSError) as problem:
@@ -283,7 +291,7 @@ def serve() -> None:
     while True:
         if time.monotonic() > watched + 1:
             watched = time.monotonic()
-            faulthandler.dump_traceback_later(HANGS_AFTER, exit=True)  # does not need the interpreter's lock
+            watch()
         if commands.select(max(next_look - time.monotonic(), 0.0) if devices else None):
             data = os.read(0, 65536)
             if not data:
