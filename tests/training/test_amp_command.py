@@ -86,7 +86,7 @@ def test_command(command: Command, files: Files, tmp_path: Path) -> None:
     assert "Going on" not in anew.stdout and weights(tmp_path / "other") == weights(profile)
     made = weights(profile)
     other = command("train", "amp", *files, *SMALL, "--epochs", 1, "--seed", 2, "--name", "My Muff")
-    assert "had other seed. The earlier one is now in profiles/My Muff/earlier-1" in other.stdout
+    assert "had another seed. The earlier one is now in profiles/My Muff/earlier-1" in other.stdout
     assert weights(profile / "earlier-1") == made != weights(profile), "nothing is lost"
 
 
