@@ -19,7 +19,7 @@ A predictor ({hand}) turns three of its knobs: the amp's gain, and the echoes' t
 It plays through {why}, at {rate} Hz, in blocks of {block} frames.
 
 It listens to OSC on {host}, UDP port {port}. Try, while it plays:
-  in Pd               make an object  rig{to}  (a folder of the search path: {pd})
+  in Pd               make an object  neurig.rig{to}  (a folder of the search path: {pd})
                       and send it the message  hand run 0  and then  amp gain 12 500
   in SuperCollider    NetAddr("{host}", {port}).sendMsg("{root}/hand/run", 0);
                       NetAddr("{host}", {port}).sendMsg("{root}/amp/gain", 12, 500);
@@ -60,7 +60,7 @@ def play(seconds: float | None, record: Path | None, **options: Any) -> int:
             end += f" It is recorded into {record}."
         print(_TEXT.format(amp=rig.nodes["amp"].values["model"], hand=rig.nodes["hand"].values["model"], why=ready.why,
                            rate=ready.rate, block=ready.block, host=settings.host, port=server.osc.port,
-                           to="" if server.osc.port == 9001 else f" {settings.host} {server.osc.port}",
+                           to="" if server.osc.port == 9001 else f" -host {settings.host} -port {server.osc.port}",
                            root=settings.root, pd=share("pd"), end=end), flush=True)
         if seconds is not None:
             asyncio.get_running_loop().call_later(seconds + (_PATIENCE if record else 0), server.finished.set)
