@@ -351,7 +351,7 @@ class TestDemo:
         line = re.search(r'NetAddr\("127.0.0.1", (\d+)\).sendMsg\("(/rig/amp/gain)", 12, 500\);', text)
         assert line and int(line[1]) == server.port
         assert server.client.do(line[2], 12, 500)
-        assert server.client.do("/rig/hand/run", 0) and f"rig 127.0.0.1 {server.port}" in text
+        assert server.client.do("/rig/hand/run", 0) and f"neurig.rig -host 127.0.0.1 -port {server.port} " in text
         server.stop()
 
     def test_the_predictor_moves_the_knobs(self, wait_until: Wait) -> None:
