@@ -1,17 +1,4 @@
-TestMDRNNPerformance : NeurigModelTest {
-	var model;
-
-	setUp {
-		super.setUp;
-		this.answer({ |action, onError| model = MDRNNModel.read(server, MDRNNModel.bundled, action, onError) })
-	}
-
-	tearDown {
-		model.slot !? { model.free };
-		3.do { server.sync };  // what is still asked for is answered
-		super.tearDown
-	}
-
+TestMDRNNPerformance : MDRNNModelTest {
 	fetch { |performance, count| ^this.answer({ |action, onError| performance.fetch(count, action, onError) }) }
 
 	frames { |count ... args|

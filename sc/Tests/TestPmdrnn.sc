@@ -1,17 +1,4 @@
-TestPmdrnn : NeurigModelTest {
-	var model;
-
-	setUp {
-		super.setUp;
-		this.answer({ |action, onError| model = MDRNNModel.read(server, MDRNNModel.bundled, action, onError) })
-	}
-
-	tearDown {
-		model.slot !? { model.free };
-		3.do { server.sync };  // what is still asked for is answered
-		super.tearDown
-	}
-
+TestPmdrnn : MDRNNModelTest {
 	fetched { |pattern, count = 50|
 		this.assertEquals(this.answer({ |action, onError| pattern.fetch(count, action, onError) }), \done, "fetched");
 		^pattern

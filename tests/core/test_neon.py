@@ -32,14 +32,18 @@ def missing() -> list[str]:
     return absent
 
 
-@pytest.fixture(scope="module")
-def program() -> Path:
-    """render.cpp for 64-bit ARM; with no shared libraries, which QEMU would have to find."""
+def build(name: str) -> Path:
+    """A program of this folder for 64-bit ARM; with no shared libraries, which QEMU would have to find."""
     if absent := missing():
         pytest.skip(f"not installed: {', '.join(absent)}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CXX", COMPILER)
-        return programs.build("render", "neon", ["-static"])
+        return programs.build(name, "neon", ["-static"])
+
+
+@pytest.fixture(scope="module")
+def program() -> Path:
+    return build("render")
 
 
 def emulated(program: Path, folder: Path, model: Path, x: np.ndarray, slim: str = "1",

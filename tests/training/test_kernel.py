@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from core import programs
-from core.test_neon import COMPILER, EMULATOR, missing
+from core.test_neon import EMULATOR, build
 from training import gradients
 from training.gradients import BATCHES, NETWORKS, batch, relative, untrained
 
@@ -61,12 +60,7 @@ def test_gradient_with_fewer_instructions(simd: str) -> None:
 
 @pytest.fixture(scope="module")
 def neon() -> Path:
-    """learn.cpp for 64-bit ARM."""
-    if absent := missing():
-        pytest.skip(f"not installed: {', '.join(absent)}")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CXX", COMPILER)
-        return programs.build("learn", "neon", ["-static"])
+    return build("learn")
 
 
 NEON = ["feather with a knob", "gated nano with knobs", "a2-lite", "wavenet2", "lstm-16", "gru-40"]
