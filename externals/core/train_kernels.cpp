@@ -3,15 +3,7 @@
 #include <cstring>
 #include <initializer_list>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#elif defined(__aarch64__)
-#include <arm_neon.h>
-#endif
-
-// GCC 12 warns of its own intrinsics, and of vector arguments in functions that are always inlined.
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wpsabi"
+#include "intrinsics.h"
 
 namespace neurig {
 
