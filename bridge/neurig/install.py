@@ -30,7 +30,7 @@ _PARTS = {
 _COMPILED = {"pd": ("*.pd_linux", "puredata-dev"), "sc": ("plugins/*.so", "supercollider-dev")}
 # Patches name files relative to themselves; models and examples are elsewhere once they are installed.
 _MOVED = {
-    "pd": {b"../models/": b"models/"},
+    "pd": {b"../models/": b"models/", b"../examples/pd": b"examples"},
     "examples/pd": {b"../../models/": b"../models/", b"-path ../../pd": b"-path .."},
 }
 

@@ -1,5 +1,6 @@
 """The patches that we ship: they open without a complaint, and they play."""
 
+import re
 from pathlib import Path
 
 import neurig
@@ -24,6 +25,13 @@ def test_there_is_a_help_patch_for_every_object() -> None:
 def test_opens_without_a_complaint(path: Path) -> None:
     console = run(path, "-send", "; pd dsp 1", "-send", "; pd quit")
     assert not complaints(console), "\n".join(console)
+
+
+@pytest.mark.parametrize("path", PATCHES, ids=lambda path: path.name)
+def test_comments_are_seen_as_they_are_written(path: Path) -> None:
+    """Pd takes for a number what looks like one, and shows "1." as 1."""
+    for comment in re.findall(r"#X text \d+ \d+ (.*?)(?:, f \d+)?;\n", path.read_text(), re.S):
+        assert not re.search(r"(?<!\S)-?\d+\.(?!\S)", comment), comment
 
 
 @pytest.mark.parametrize(("name", "buttons"), [("neuralamp~-help.pd", ["bng ", "tgl "]), ("mdrnn-help.pd", ["tgl "])])

@@ -79,6 +79,17 @@ def test_installed_patches_open_without_a_complaint(home: Path, command: Command
         assert not complaints(console), "\n".join(console)
 
 
+@pytest.mark.parametrize("folder", ["home", "some where"])
+def test_what_deken_shows_after_installing_opens_the_examples(tmp_path: Path, command: Command, folder: str) -> None:
+    command("install", "pd", "--to", tmp_path / folder)
+    readme = tmp_path / folder / "neurig/README.deken.pd"
+    opened = ["-send", "; tutorial-quiet bang", "-send", "; demo-play 0"]
+    assert len(complaints(open_in_pd(readme, *opened))) == 2, "they are not open yet"
+    clicks = ["-send", "; neurig-tutorial bang", "-send", "; neurig-demo bang"]
+    console = open_in_pd(readme, *clicks, *opened)
+    assert not complaints(console), "\n".join(console)
+
+
 # ---- SuperCollider --------------------------------------------------------------------------------------------------
 
 
