@@ -28,8 +28,18 @@ def test_by_hand() -> None:
     assert losses.mse(prediction, target).item() == pytest.approx((0.25 + 1) / 4)
     assert losses.dc(prediction, target).item() == pytest.approx((0.25**2 + 0.5**2) / 2 / 1.5)
     assert losses.esr(prediction, target, preemphasis=0).item() == pytest.approx(1.25 / 6)
+    assert losses.segment_esr(prediction, target).item() == pytest.approx((0.25 / 2 + 1 / 4) / 2, rel=1e-4)
     emphasised = (-1 - 0.95 * 1.5 - (-1 - 0.95)) ** 2 + (1 - 0.95 * 2 - (0 - 0.95 * 2)) ** 2
     assert losses.esr(prediction, target).item() == pytest.approx(emphasised / (1.95**2 + 1.9**2))
+
+
+def test_a_soft_segment_counts_like_a_loud_one() -> None:
+    random = torch.Generator().manual_seed(1)
+    target = torch.randn(2, 100, generator=random) * torch.tensor([[1.0], [0.01]])
+    error = torch.randn(2, 100, generator=random) * 0.1 * target
+    loud, soft = (losses.segment_esr(target + error * part, target).item() for part in torch.eye(2)[:, :, None])
+    assert soft == pytest.approx(loud, rel=0.5)
+    assert losses.segment_esr(torch.full((1, 100), 1e-4), torch.zeros(1, 100)).item() < 0.01, "silence counts less"
 
 
 @pytest.mark.parametrize("name", losses.ALL)

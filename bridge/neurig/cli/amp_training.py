@@ -97,7 +97,8 @@ class _Weight(click.ParamType):
 @click.option("--test", type=(str, str), metavar="IN OUT",
               help="A pair to report on, instead of the last fifth of each pair.")
 @click.option("--loss", "losses", multiple=True, type=_Weight(), metavar="NAME=WEIGHT",
-              help="esr (with pre-emphasis), dc, mse or mrstft; may be repeated.  [default: as published for --arch]")
+              help="esr (with pre-emphasis), segment_esr (soft notes count like loud ones), dc, mse or mrstft; may be "
+                   "repeated.  [default: as published for --arch]")
 @click.option("--optimizer", type=click.Choice(["soap", "adam"]), help="[default: what suits --arch]")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Of learning, at its peak.  [default: likewise]")
 @click.option("--batch", type=click.IntRange(1), help="Segments between two steps.  [default: likewise]")

@@ -1,16 +1,19 @@
 """Losses: what the training of an amp makes small. Each takes the network's answer and the device's, and is 0 where
 both are the same.
 
-=========== ================================================================= ==================================
-name        what it is                                                        published by
-=========== ================================================================= ==================================
-``esr``     error-to-signal ratio after a high pass ("pre-emphasis", 0.95)    Wright et al. 2020
-``dc``      the square of the mean error over the target's power              Wright et al. 2020
-``mse``     mean squared error, of a target at -18 dBFS rms                   NAM
-``mrstft``  multi-resolution STFT loss, see :mod:`neurig.evaluation.metrics`  Yamamoto et al. 2020; auraloss
-=========== ================================================================= ==================================
+=============== ================================================================= ==================================
+name            what it is                                                        published by
+=============== ================================================================= ==================================
+``esr``         error-to-signal ratio after a high pass ("pre-emphasis", 0.95)    Wright et al. 2020
+``segment_esr`` error-to-signal ratio of each segment, so that soft notes count   NAM ("ESR")
+                as much as loud ones
+``dc``          the square of the mean error over the target's power              Wright et al. 2020
+``mse``         mean squared error, of a target at -18 dBFS rms                   NAM
+``mrstft``      multi-resolution STFT loss, see :mod:`neurig.evaluation.metrics`  Yamamoto et al. 2020; auraloss
+=============== ================================================================= ==================================
 
-Energies are those of the whole batch: a segment of silence in it counts as what it is, next to nothing.
+But for ``segment_esr``, energies are those of the whole batch: a segment of silence in it counts as what it is, next to
+nothing.
 """
 
 import math
@@ -23,6 +26,7 @@ from neurig.evaluation.metrics import PREEMPHASIS, RESOLUTIONS, SHORTEST
 from neurig.training import TrainingError
 
 _LEAST_ENERGY = 1e-10  # per sample, so that silence has a ratio
+_SOFTEST = 10**-5.5  # mean square below which a segment counts less: -37 dB from that of all targets
 _LEAST_POWER = 1e-8  # of a bin, so that silence has a logarithm
 
 DEFAULTS = {
@@ -43,6 +47,13 @@ def esr(prediction: Tensor, target: Tensor, preemphasis: float = PREEMPHASIS) ->
         prediction = prediction[:, 1:] - preemphasis * prediction[:, :-1]
         target = target[:, 1:] - preemphasis * target[:, :-1]
     return mse(prediction, target) / (target.square().mean() + _LEAST_ENERGY)
+
+
+def segment_esr(prediction: Tensor, target: Tensor) -> Tensor:
+    """The mean of the segments' error-to-signal ratios, without pre-emphasis. Segments softer than -55 dBFS rms count
+    less."""
+    ratio = (prediction - target).square().mean(1) / (target.square().mean(1) + _SOFTEST)
+    return ratio.mean()
 
 
 def dc(prediction: Tensor, target: Tensor) -> Tensor:
@@ -77,7 +88,7 @@ def mrstft(prediction: Tensor, target: Tensor) -> Tensor:
     return total / len(RESOLUTIONS)
 
 
-ALL = {"esr": esr, "dc": dc, "mse": mse, "mrstft": mrstft}
+ALL = {"esr": esr, "segment_esr": segment_esr, "dc": dc, "mse": mse, "mrstft": mrstft}
 """The losses by name."""
 
 
