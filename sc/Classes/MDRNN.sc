@@ -6,10 +6,7 @@ MDRNN : MultiOutUGen {
 	// in: an array with the player's values, or their number where there is no player
 	*kr { |model, in, trig, mode = \callresponse, threshold = 0.1, timescale = 1, piTemp = 1, sigmaTemp = 0.01, mix = 1,
 		run = 1, seed = 0, reset = 0|
-		if(model.isString) {
-			Error("MDRNN: the model is a path. Read the file first: m = MDRNNModel.read(s, %)".format(model.quote)).throw
-		};
-		if(model.isNil) { Error("MDRNN: there is no model. Read one first: m = MDRNNModel.read(s)").throw };
+		model = MDRNNModel.prPlayable(this, model);
 		in = in ?? { model.tryPerform(\numValues) } ?? {
 			Error("MDRNN: how many values? Give an array of the player's, or their number").throw
 		};
@@ -18,7 +15,7 @@ MDRNN : MultiOutUGen {
 			trig = trig ? 0
 		} {
 			in = in.asArray;
-			trig = trig ?? { in.flat.select { |value| value.rate == 'control' }.collect { |value| Changed.kr(value) }.sum }
+			trig = trig ?? { in.flat.select { |value| value.tryPerform(\rate) == 'control' }.collect { |value| Changed.kr(value) }.sum }
 		};
 		^this.multiNewList(['control', model, this.modeNumber(mode), threshold, timescale, piTemp, sigmaTemp, mix, run, seed,
 			reset, trig] ++ in)
@@ -37,10 +34,15 @@ MDRNN : MultiOutUGen {
 		^this.initOutputs(inputs.size - 11 + 2, 'control')
 	}
 
+	argNameForInputAt { |i|
+		^#[\model, \mode, \threshold, \timescale, \piTemp, \sigmaTemp, \mix, \run, \seed, \reset, \trig][i] ? \in
+	}
+
 	checkInputs {
-		inputs.do { |input, i|
-			if(input.rate == 'audio') { ^"input % is at audio rate (A2K.kr converts a signal)".format(i) }
-		};
-		^this.checkValidInputs
+		^this.checkValidInputs ?? {
+			inputs.detectIndex { |input| input.rate == 'audio' } !? { |i|
+				"arg: '%' is at audio rate (A2K.kr converts a signal)".format(this.argNameForInputAt(i))
+			}
+		}
 	}
 }

@@ -3,10 +3,7 @@ NeuralAmp : UGen {
 	classvar <levels = #[\raw, \normalised, \calibrated];
 
 	*ar { |in, model, gain = 0, out = 0, bypass = 0, params = #[], level = 0, dbu = 12, slim = 1, mul = 1, add = 0|
-		if(model.isString) {
-			Error("NeuralAmp: the model is a path. Read the file first: m = NeuralAmpModel.read(s, %)"
-				.format(model.quote)).throw
-		};
+		model = NeuralAmpModel.prPlayable(this, model);
 		^this.multiNewList(['audio', in, model, gain, out, bypass, this.prLevel(level), dbu, slim] ++ params)
 			.madd(mul, add)
 	}
@@ -18,6 +15,8 @@ NeuralAmp : UGen {
 			Error("NeuralAmp: the level is %, but has to be one of %".format(level, levels.join(", "))).throw
 		}
 	}
+
+	argNameForInputAt { |i| ^#[\in, \model, \gain, \out, \bypass, \level, \dbu, \slim][i] ? \params }
 
 	checkInputs {
 		if(inputs[0].rate != 'audio') {

@@ -14,6 +14,10 @@ NeurigModel {
 	*read { |server, path, action, onError|
 		var slot;
 		server = server ? Server.default;
+		if(server.isKindOf(Server).not) {
+			Error("%: % is no Server. It comes first, then the path: m = %.read(s, path)".format(this, server, this)).throw
+		};
+		path = path ?? { this.bundled };
 		slot = this.prAllocator(server).alloc;
 		if(slot.isNil) { Error("%: all slots of server '%' are in use".format(this.name, server.name)).throw };
 		^super.newCopyArgs(server, slot).replace(path, action, onError)
@@ -27,6 +31,16 @@ NeurigModel {
 		name = name ?? { this.prBundled };
 		if(File.exists(folder +/+ name).not) { Error("%: there is no % in %".format(this.name, name, folder)).throw };
 		^folder +/+ name
+	}
+
+	// what a unit has been given to play: a model of this kind, the number of a slot, or an array of these
+	*prPlayable { |unit, model|
+		if(model.isKindOf(SequenceableCollection) and: { model.isString.not }) {
+			^model.collect { |one| this.prPlayable(unit, one) }
+		};
+		if(model.isKindOf(this) or: { model.isKindOf(NeurigModel).not and: { model.isValidUGenInput } }) { ^model };
+		Error("%: % is no %. Read one first: m = %.read(s, %)"
+			.format(unit, model, this, this, if(model.isString) { model.quote } { "path" })).throw
 	}
 
 	*prAllocator { |server|
@@ -55,6 +69,7 @@ NeurigModel {
 
 	// all units that play this model go on with the new one; one that can't be read changes nothing
 	replace { |path, action, onError|
+		if(path.isNil) { Error("%: replace needs the path of a file".format(this.class)).throw };
 		path = path.asString;
 		if(server.isLocal) { path = path.standardizePath.absolutePath };
 		this.prRequest([this.class.prCommand(\read), this.prSlot, path], action, { |reason|

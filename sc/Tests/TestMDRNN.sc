@@ -30,5 +30,13 @@ TestMDRNN : UnitTest {
 		this.assertException({ this.unit({ MDRNN.kr(nil, 3) }) }, Error, "no model at all is refused");
 		this.assertException({ this.unit({ MDRNN.kr(0) }) }, Error, "how many values?");
 		this.assertException({ this.unit({ MDRNN.kr(0, [SinOsc.ar, 0]) }) }, Error, "audio rate is refused");
+		(
+			in: { MDRNN.kr(0, [0, "x"], 0) },
+			threshold: { MDRNN.kr(0, 3, threshold: \soon) },
+			seed: { MDRNN.kr(0, 3, seed: SinOsc.ar) }
+		).keysValuesDo { |name, function|
+			var complaint = try { this.unit(function); "" } { |error| error.errorString };
+			this.assert(complaint.contains("'%'".format(name)), complaint)
+		}
 	}
 }

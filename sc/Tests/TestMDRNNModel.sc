@@ -34,6 +34,31 @@ TestMDRNNModel : NeurigModelTest {
 		model.free;
 	}
 
+	test_without_a_path_it_is_a_bundled_one {
+		var model;
+		this.answer({ |action, onError| model = MDRNNModel.read(server, nil, action, onError) });
+		this.assertEquals(model.path, MDRNNModel.bundled, "its path");
+		this.assertException({ model.replace }, Error, "what takes its place has to be named");
+		model.free;
+	}
+
+	test_what_is_typed_in_haste {
+		var predictor = this.read, amp, complaint = { |function|
+			try { function.value; "none" } { |error| error.errorString }
+		};
+		this.answer({ |action, onError| amp = NeuralAmpModel.read(server, nil, action, onError) });
+		[
+			{ MDRNNModel.read("wander.mdrnn") }, "wander.mdrnn is no Server",
+			{ { MDRNN.kr(amp, 3) }.asSynthDef }, "is no MDRNNModel",
+			{ { MDRNN.kr(nil, 3) }.asSynthDef }, "MDRNNModel.read(s, path)",
+			{ { NeuralAmp.ar(DC.ar, predictor) }.asSynthDef }, "is no NeuralAmpModel",
+			{ { NeuralAmp.ar(DC.ar, "a b.nam") }.asSynthDef }, "NeuralAmpModel.read(s, \"a b.nam\")"
+		].pairsDo { |function, said|
+			this.assert(complaint.(function).contains(said), complaint.(function))
+		};
+		[predictor, amp].do(_.free)
+	}
+
 	test_slots_of_each_kind_are_counted_for_themselves {
 		var predictor = this.read, amp;
 		this.answer({ |action, onError| amp = NeuralAmpModel.read(server, NeuralAmpModel.bundled, action, onError) });

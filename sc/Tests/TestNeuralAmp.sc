@@ -33,5 +33,17 @@ TestNeuralAmp : UnitTest {
 	test_model_has_to_be_read_first {
 		this.assertException({ this.units({ NeuralAmp.ar(WhiteNoise.ar, "crunch.nam") }) }, Error, "a path is refused");
 		this.assertException({ this.units({ NeuralAmp.ar(WhiteNoise.ar) }) }, Error, "no model at all is refused");
+		this.assertException({ this.units({ NeuralAmp.ar(WhiteNoise.ar, [0, "crunch.nam"]) }) }, Error, "nor one of several");
+	}
+
+	test_complaints_name_the_argument {
+		var complaint = { |function| try { this.units(function); "" } { |error| error.errorString } };
+		(
+			params: { NeuralAmp.ar(WhiteNoise.ar, 0, params: [0.5, \gain]) },
+			slim: { NeuralAmp.ar(WhiteNoise.ar, 0, slim: "all") },
+			level: { NeuralAmp.ar(WhiteNoise.ar, 0, level: nil) }
+		).keysValuesDo { |name, function|
+			this.assert(complaint.(function).contains("'%'".format(name)), complaint.(function))
+		}
 	}
 }

@@ -35,6 +35,10 @@ TestNeuralAmpLatency : NeurigModelTest {
 	}
 
 	test_wrong_arguments {
+		var predictor;
+		this.answer({ |action, onError| predictor = MDRNNModel.read(server, nil, action, onError) });
+		this.assertException({ { NeuralAmpLatency.ir(predictor) }.asSynthDef }, Error, "a predictor's");
+		predictor.free;
 		this.assertException({ { NeuralAmpLatency.ir }.asSynthDef }, Error, "no model");
 		this.assertException({ { NeuralAmpLatency.kr("crunch.nam") }.asSynthDef }, Error, "a path")
 	}
