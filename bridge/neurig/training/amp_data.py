@@ -212,8 +212,8 @@ class Windows:
         :returns: inputs, shape (batch, 1 + knobs, length), and targets, shape (batch, length - first)
         """
         device = self._source.device
-        at = torch.from_numpy(starts).to(device)[:, None] + torch.arange(length, device=device)
+        at = torch.from_numpy(starts).to(device)
         knobs = self._knobs[torch.from_numpy(part).to(device)]
-        signal = self._source[at][:, None]
+        signal = self._source.unfold(0, length, 1)[at][:, None]
         inputs = torch.cat([signal, knobs[:, :, None].expand(-1, -1, length)], 1) if knobs.shape[1] else signal
-        return inputs, self._target[at[:, first:]]
+        return inputs, self._target[first:].unfold(0, length - first, 1)[at]
