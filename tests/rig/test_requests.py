@@ -48,6 +48,14 @@ class TestAnswers:
         rig.do("/rig/new", "x", "delay", "time", 120, "mix", 1)
         assert rig.get("/rig/x/time") == 120 and rig.get("/rig/x/mix") == 1
 
+    def test_a_predictor_has_no_more_values_to_map_than_its_model(self, rig: Client) -> None:
+        rig.do("/rig/new", "x", "gain")
+        rig.do("/rig/new", "hand", "predictor")
+        rig.do("/rig/map", "hand", 9, "/rig/x/gain")  # a model may come that has so many
+        rig.do("/rig/hand/model", "wander.mdrnn")
+        rig.do("/rig/map", "hand", 3, "/rig/x/gain")
+        assert rig.fails("/rig/map", "hand", 4, "/rig/x/gain") == ("bad_value", "index goes from 1 to 3, not 4")
+
     def test_list_describes_the_rig(self, rig: Client) -> None:
         chain(rig)
         rig.do("/rig/new", "hand", "predictor")

@@ -120,7 +120,10 @@ class Requests:
 
     async def _map(self, client: Client, predictor: Any, index: Any, address: Any, low: Any = None,
                    high: Any = None) -> None:
-        self._server.rig.map(predictor, index, *split_address(address, self._server.settings.root), low, high)
+        server = self._server
+        performer = server.performers.get(server.rig.node(predictor).name)
+        known = {"values": performer.dimension - 1} if performer and performer.dimension else {}
+        server.rig.map(predictor, index, *split_address(address, server.settings.root), low, high, **known)
 
     async def _unmap(self, client: Client, predictor: Any, index: Any) -> None:
         self._server.rig.unmap(predictor, index)

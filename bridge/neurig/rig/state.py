@@ -190,11 +190,15 @@ class Rig:
 
     # -- maps
 
-    def map(self, predictor: Any, index: Any, node: Any, param: str, low: Any = None, high: Any = None) -> Map:
-        """Lets a predictor's value number ``index`` (counted from 1) move a parameter."""
+    def map(self, predictor: Any, index: Any, node: Any, param: str, low: Any = None, high: Any = None,
+            values: int = 1024) -> Map:
+        """Lets a predictor's value number ``index`` (counted from 1) move a parameter.
+
+        :param values: how many it has; where it has no model yet, none is too many
+        """
         if self.node(predictor).type.name != "predictor":
             raise RigError("bad_value", f"{predictor} is no predictor: its type is {self.node(predictor).type.name}")
-        index = Param("index", INTEGER, 1, 1, 1024).check(index)
+        index = Param("index", INTEGER, 1, 1, values).check(index)
         declared = self.node(node).param(param)
         if not declared.is_number or self.node(node).type.name in ("predictor", "recorder"):
             raise RigError("bad_value", f"{node}/{param} is nothing that a predictor can move")
