@@ -1,4 +1,6 @@
 // neurig.h over the C++ classes: handles in, errors out as text, no exception past this file.
+#include <sys/stat.h>
+
 #include <atomic>
 #include <cerrno>
 #include <cmath>
@@ -71,10 +73,14 @@ neurig_model *handle_of(std::shared_ptr<Model> model) {
 }
 
 std::string contents(const char *path) {
+  struct stat about {};
+  if (stat(path, &about)) throw Error("the file cannot be opened: " + std::generic_category().message(errno));
+  if (S_ISDIR(about.st_mode)) throw Error("it is a folder, not a file");
+  if (!S_ISREG(about.st_mode)) throw Error("it is no file, but a pipe or a device");  // whose end may never come
   std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) throw Error("the file cannot be opened: " + std::generic_category().message(errno));
   const std::streamoff size = file.tellg();
-  if (size < 0 || size > (std::streamoff(1) << 62)) throw Error("it is a folder, not a file");
+  if (size < 0) throw Error("the file cannot be read");
   if (size > kMaxFileBytes) throw Error("the file is larger than " + std::to_string(kMaxFileBytes >> 20) + " MiB");
   std::string text(size_t(size), '\0');
   file.seekg(0);

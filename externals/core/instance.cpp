@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <numeric>
 
 #include "convolver.h"
@@ -128,8 +129,11 @@ Instance::Instance(std::shared_ptr<const Model> model, double rate, int quality,
     : channels_(channels), exact_(exact) {
   auto amp = std::dynamic_pointer_cast<const AmpModel>(model);
   if (!amp) throw Error("this model is a predictor, not an amp");
-  if (!(rate >= 1000 && rate <= 1e6))
-    throw Error("a sample rate of " + std::to_string(rate) + " Hz is out of range (1000 to 1000000)");
+  if (!(rate >= 1000 && rate <= 1e6)) {
+    char text[80];
+    std::snprintf(text, sizeof text, "a sample rate of %g Hz is out of range (1000 to 1000000)", rate);
+    throw Error(text);
+  }
   if (quality < 0 || quality > 2) throw Error("the quality must be 0, 1 or 2");
   if (channels < 1 || channels > kMaxInstanceChannels)
     throw Error(std::to_string(channels) + " channels are out of range (1 to " +

@@ -1,4 +1,4 @@
-// NAM's LSTM: layers of LSTM under one linear output.
+// NAM's LSTM: layers of LSTM under a linear head.
 #include <algorithm>
 
 #include "net.h"
@@ -11,9 +11,11 @@ class Lstm : public Net {
  public:
   Lstm(const Json &config, Weights weights) {
     inputs = int(integer(config, "input_size", "config", 1, 64));
+    if (config.contains("out_channels")) outputs = int(integer(config, "out_channels", "config", 1, 64));
     const int units = int(integer(config, "hidden_size", "config", 1, kMaxChannels));
     const int count = int(integer(config, "num_layers", "config", 1, 64));
-    int64_t expected = units + 1;
+    head_ = Conv(units, outputs, 1, 1, 1, true, "config.head");
+    int64_t expected = head_.weights();
     for (int l = 0; l < count; l++) expected += int64_t(4) * units * ((l ? units : inputs) + units + 1) + 2 * units;
     weights.expect(expected);
 
@@ -27,11 +29,10 @@ class Lstm : public Net {
       macs += layer.macs();
       layers_.push_back(std::move(layer));
     }
-    head_ = Floats(size_t(units));
-    for (int i = 0; i < units; i++) head_[size_t(i)] = weights.next();
-    head_bias_ = weights.next();
+    head_.read(weights);
+    head_.pack();
     memory = -1;
-    macs += units;
+    macs += head_.macs();
     cost = macs + kLayerCost * count;
   }
 
@@ -62,17 +63,13 @@ class Lstm : public Net {
       for (int k = 0; k < channels; k++) hidden[k] = states[k]->data.data() + hidden_[l % 2];
       layers_[l].run(states, channels, before, kRow, hidden, kRow, n);
     }
-    for (int k = 0; k < channels; k++) {
-      const Source last{hidden[k], kRow, layers_[0].units()};
-      kernels().affine(out[k], kRow, 1, head_.data(), &head_bias_, nullptr, 0, &last, 1, n);
-    }
+    for (int k = 0; k < channels; k++) head_.apply(hidden[k], kRow, out[k], kRow, nullptr, 0, n);
   }
 
  private:
   std::vector<RecurrentLayer> layers_;
   std::vector<float> initial_;
-  Floats head_;
-  float head_bias_ = 0;
+  Conv head_;
   int64_t hidden_[2] = {};  // rows between the layers
 };
 

@@ -99,6 +99,10 @@ class Model {
  public:
   virtual ~Model() = default;
   Json info;  // what neurig_model_info shows
+  // Adds a sentence to what `info` warns of.
+  void warn(const std::string &text) {
+    info["warning"] = info.contains("warning") ? info["warning"].get<std::string>() + "; " + text : text;
+  }
   std::string info_text;
   double rate = 0;
   std::vector<Param> params;
@@ -153,7 +157,6 @@ void check_cost(int64_t cost);
 // Readers, one per family; each throws Error.
 std::shared_ptr<Model> read_model(const char *text, size_t length);
 std::shared_ptr<AmpModel> read_nam(const Json &file, int sizes = 1);  // one of so many sizes of an amp
-std::shared_ptr<AmpModel> read_linear(const Json &file);
 std::shared_ptr<Model> read_mdrnn(const Json &file);
 std::shared_ptr<AmpModel> read_rtneural(const Json &file);
 std::shared_ptr<AmpModel> read_state_dict(const Json &file, const char *text, size_t length);

@@ -1,6 +1,7 @@
 // Reads NAM's files (neural-amp-modeler, versions 0.5 to 0.7): one network, or several sizes of one amp.
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "net.h"
 
@@ -19,8 +20,10 @@ class NetAmp : public AmpModel {
     info["macs"] = net_->macs;
     info["receptive_field"] = nullptr;  // where it remembers for ever
     if (net_->memory >= 0) info["receptive_field"] = net_->memory + 1;
+    if (net_->outputs > 1) warn("it has " + std::to_string(net_->outputs) + " outputs; the first is heard");
     // A recurrent network takes half a second, as NAM's own engine does.
-    prewarm(fresh(false), net_->memory >= 0 ? net_->memory + 1 : int64_t(rate / 2), sizes);
+    const int64_t silence = net_->memory >= 0 ? net_->memory + 1 : int64_t(rate / 2);
+    prewarm(fresh(false), net_->settled ? 0 : silence, sizes);
   }
 
   State silent_exactly() const override {
@@ -72,9 +75,12 @@ std::vector<std::vector<int>> allowed_channels(const Json &config) {
     const std::string place = where + ".slimmable";
     const std::string method = text(array["slimmable"], "method", place);
     if (method != "slice_channels_uniform") throw Error(place + ".method \"" + method + "\" is not known");
-    const Json &kwargs = field(array["slimmable"], "kwargs", place);
-    if (!kwargs.contains("allowed_channels")) continue;
-    allowed.back() = integers(kwargs, "allowed_channels", place + ".kwargs", 1, channels);
+    if (array["slimmable"].contains("kwargs") && array["slimmable"]["kwargs"].contains("allowed_channels")) {
+      allowed.back() = integers(array["slimmable"]["kwargs"], "allowed_channels", place + ".kwargs", 1, channels);
+    } else {  // any number
+      allowed.back().resize(size_t(channels));
+      std::iota(allowed.back().begin(), allowed.back().end(), 1);
+    }
     const std::vector<int> &list_here = allowed.back();
     if (!std::is_sorted(list_here.begin(), list_here.end()) || list_here.back() != channels)
       throw Error(place + ".allowed_channels must rise to the array's channels");
@@ -126,10 +132,15 @@ std::shared_ptr<AmpModel> read_slimmable(const Json &file, double rate) {
   return amp;
 }
 
-std::shared_ptr<AmpModel> read_container(const Json &file) {
-  const Json &list = field(field(file, "config", "the file"), "submodels", "config");
+const Json &submodels(const Json &container) {
+  const Json &list = field(field(container, "config", "the file"), "submodels", "config");
   if (!list.is_array() || list.empty() || list.size() > 64)
     throw Error("config.submodels must be a list of 1 to 64 models");
+  return list;
+}
+
+std::shared_ptr<AmpModel> read_container(const Json &file) {
+  const Json &list = submodels(file);
   std::vector<AmpModel::Size> sizes;
   Together together;
   for (const Json &entry : list) {
@@ -165,6 +176,9 @@ std::unique_ptr<Net> read_net(const Json &file) {
   if (architecture == "WaveNet") return read_wavenet(config(), Weights(file));
   if (architecture == "ConvNet") return read_convnet(config(), Weights(file));
   if (architecture == "LSTM") return read_lstm(config(), Weights(file));
+  if (architecture == "Linear") return read_linear(config(), Weights(file));
+  // Within another network it has no size but its largest.
+  if (architecture == "SlimmableContainer") return read_net(field(submodels(file).back(), "model", "config.submodels"));
   throw Error("its architecture is \"" + architecture +
               "\"; WaveNet, ConvNet, LSTM, Linear, SlimmableContainer and MDRNN are known");
 }
@@ -175,7 +189,6 @@ std::shared_ptr<AmpModel> read_nam(const Json &file, int sizes) {
   std::shared_ptr<AmpModel> amp;
   if (architecture == "SlimmableContainer") amp = read_container(file);
   else if (architecture == "WaveNet" && sizes == 1) amp = read_slimmable(file, rate);
-  else if (architecture == "Linear") amp = read_linear(file), amp->rate = rate;
   else amp = std::make_shared<NetAmp>(read_net(file), rate, sizes);
   if (file.contains("weights") && !file["weights"].empty()) amp->info["weights"] = file["weights"].size();
   if (!amp->slimmer.empty()) amp->info["sizes"] = amp->slimmer.size() + 1;

@@ -72,9 +72,10 @@ class Net {
  public:
   virtual ~Net() = default;
   int inputs = 1, outputs = 1;
-  int64_t memory = 0;  // samples of the past that reach the output; unlimited where negative
-  int64_t macs = 0;    // multiply-adds per sample
-  int64_t cost = 0;    // as of an AmpModel
+  int64_t memory = 0;    // samples of the past that reach the output; unlimited where negative
+  int64_t macs = 0;      // multiply-adds per sample
+  int64_t cost = 0;      // as of an AmpModel
+  bool settled = false;  // a fresh state is the one after silence
   virtual void lay_out(Layout &layout) = 0;
   // What in a fresh state is not zero.
   virtual void start(State &) const {}
@@ -91,5 +92,6 @@ std::unique_ptr<Net> read_net(const Json &file);
 std::unique_ptr<Net> read_wavenet(const Json &config, Weights weights, const std::vector<int> &channels = {});
 std::unique_ptr<Net> read_convnet(const Json &config, Weights weights);
 std::unique_ptr<Net> read_lstm(const Json &config, Weights weights);
+std::unique_ptr<Net> read_linear(const Json &config, Weights weights);
 
 }  // namespace neurig

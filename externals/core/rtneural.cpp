@@ -252,7 +252,7 @@ void self_check(const Json &file, Sequential &model) {
     energy += double(wanted[i]) * wanted[i];
   }
   const double esr = error / std::max(energy, 1e-20);
-  model.info["self_check"] = esr;
+  if (std::isfinite(esr)) model.info["self_check"] = esr;
   char text[160];
   std::snprintf(text, sizeof text,
                 "its self-check fails: for the input that the file carries, the output is off by an ESR of %.2g", esr);

@@ -190,10 +190,6 @@ State Sequential::zeros(bool exact) const {
   return state;
 }
 
-void Sequential::warn(const std::string &text) {
-  info["warning"] = info.contains("warning") ? info["warning"].get<std::string>() + "; " + text : text;
-}
-
 Rows Sequential::first(State &state) const {
   return layers_.empty() ? Rows{state.data.data() + last_, kRow} : layers_[0]->input(state);
 }

@@ -60,7 +60,6 @@ class Sequential : public AmpModel {
   void finish();
   // From zero state, knobs at 0, without gains: the output for `input`.
   std::vector<float> response(const std::vector<float> &input) const;
-  void warn(const std::string &text);     // adds to info's "warning"
   int64_t macs() const { return macs_; }  // multiply-adds per sample
 
   State silent_exactly() const override;

@@ -149,7 +149,7 @@ std::shared_ptr<AmpModel> read_sound_file(const char *data, size_t length) {
   auto model = impulse_response(std::move(channels), about.samplerate);
   model->info["metadata"] = {{"channels", about.channels}, {"normalised_by_db", -10 * std::log10(power)}};
   if (about.channels > 2)
-    model->info["warning"] = "it has " + std::to_string(about.channels) + " channels, of which the first two are used";
+    model->warn("it has " + std::to_string(about.channels) + " channels, of which the first two are used");
   return model;
 }
 

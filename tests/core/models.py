@@ -54,8 +54,9 @@ def wavenet_weights(arrays: list[dict[str, Any]], rng: np.random.Generator, scal
     return np.concatenate([*parts, [scale]]).astype(np.float32).astype(np.float64)
 
 
-def wavenet(arrays: list[dict[str, Any]], weights: Floats, x: Floats) -> Floats:
-    """Output of a WaveNet whose past was silence for as long as it remembers."""
+def wavenet(arrays: list[dict[str, Any]], weights: Floats, x: Floats, taps: Floats = np.ones(1)) -> Floats:
+    """Output of a WaveNet whose past was silence for as long as it remembers. Its condition is the input, filtered by
+    ``taps``."""
     past = sum((a["kernel_size"] - 1) * sum(a["dilations"]) for a in arrays)
     signal = np.concatenate([np.zeros(past), x])
     at = 0
@@ -66,6 +67,7 @@ def wavenet(arrays: list[dict[str, Any]], weights: Floats, x: Floats) -> Floats:
         at += size
         return weights[at - size : at].reshape(shape)
 
+    condition = np.convolve(signal, taps)[: len(signal)]
     hidden, head = signal[None], None
     for a in arrays:
         c, k, rows = a["channels"], a["kernel_size"], a["channels"] * (2 if a["gated"] else 1)
@@ -73,7 +75,7 @@ def wavenet(arrays: list[dict[str, Any]], weights: Floats, x: Floats) -> Floats:
         hidden = take(c, a["input_size"]) @ hidden
         for d in a["dilations"]:
             conv, bias, mixin = take(rows, c, k), take(rows), take(rows, 1)
-            z = bias[:, None] + mixin @ signal[None]
+            z = bias[:, None] + mixin @ condition[None]
             for tap in range(k):
                 shift = (k - 1 - tap) * d
                 z += conv[:, :, tap] @ np.concatenate([np.zeros((c, shift)), hidden[:, : hidden.shape[1] - shift]], 1)

@@ -1,6 +1,7 @@
 """Every way in which a file can be wrong gets a sentence that says which, and nothing is allocated for it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 import neurig
 from core import models, wrong_stacks
+from neurig._core import ffi, lib
 from neurig.model import impulse_response, parse
 
 ARRAYS = [models.layer_array(1, 4, 1, [1, 2])]
@@ -29,7 +31,11 @@ def layer(**parts: object) -> str:
 
 WRONG = {
     "empty": ("", "empty"),
-    "not JSON": ("this is no model", "not valid JSON"),
+    "text": ("this is no model", "neither JSON nor a sound file"),
+    "a web page": ("\n<!DOCTYPE html>", "neither JSON nor a sound file"),
+    "a picture": ("\x89PNG\r\n\x1a\n\0\0", "neither JSON nor a sound file"),
+    "blank": (" \n", "neither JSON nor a sound file"),
+    "not JSON": ("{this is no model}", "not valid JSON"),
     "cut off": (json.dumps(GOOD)[:300], "not valid JSON"),
     "a list": ("[1, 2, 3]", "no object"),
     "no architecture": ('{"weights": []}', 'no "architecture"'),
@@ -57,6 +63,11 @@ WRONG = {
     "activation unknown": (layer(activation="Wobble"), '"Wobble"'),
     "sample rate absurd": (changed(sample_rate=-1), "sample_rate"),
     "LSTM of no units": (models.model_file("LSTM", LSTM | {"hidden_size": 0}, []), "hidden_size"),
+    "LSTM of no output": (models.model_file("LSTM", LSTM | {"out_channels": 0}, []), "out_channels"),
+    "condition unknown": (changed(config={"layers": ARRAYS, "condition_dsp": {"architecture": "X"}}), "in config.condition_dsp: "),
+    "condition of no sizes": (changed(config={"layers": ARRAYS, "condition_dsp": {
+        "architecture": "SlimmableContainer", "config": {"submodels": []}}}), "in config.condition_dsp: config.submodels"),
+    "Linear of no input": (models.model_file("Linear", {"receptive_field": 1, "in_channels": 0}, [1]), "in_channels"),
     "LSTM without weights": (models.model_file("LSTM", LSTM, []), "found 0"),
     "Linear of no length": (models.model_file("Linear", {"receptive_field": 0, "bias": False}, []), "receptive_field"),
     "Linear too long": (models.model_file("Linear", {"receptive_field": 10**10, "bias": False}, []), "receptive_field"),
@@ -80,6 +91,13 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
         neurig.load(tmp_path / "absent.nam")
     with pytest.raises(neurig.ModelError, match="folder"):
         neurig.load(tmp_path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.nam")
+    error = ffi.new("char[200]")
+    assert lib.neurig_model_load(bytes(tmp_path / "pipe.nam"), error, 200) == ffi.NULL
+    assert ffi.string(error) == b"it is no file, but a pipe or a device"
 
 
 def test_large_file_is_refused_unread(tmp_path: Path) -> None:

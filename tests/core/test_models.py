@@ -60,6 +60,44 @@ def test_lstm(units: int, layers: int) -> None:
     assert esr(model.instance().process(x), models.lstm(units, layers, weights, warm)[24000:]) < 1e-10
 
 
+def test_lstm_of_several_outputs() -> None:
+    """Its first output is what an LSTM without the others gives."""
+    rng = np.random.default_rng(RNG_SEED)
+    config, weights = {"input_size": 2, "hidden_size": 5, "num_layers": 1}, rng.normal(0, 0.4, 4 * 5 * 8 + 10 + 6)
+    one = parse(models.model_file("LSTM", config, weights))
+    weights = np.concatenate([weights[:-1], rng.normal(size=10), weights[-1:], [1, 2]])
+    three = parse(models.model_file("LSTM", config | {"in_channels": 2, "out_channels": 3}, weights))
+    assert three.params == one.params == ("input 2",)
+    assert three.info["warning"] == "it has 3 outputs; the first is heard" and "warning" not in one.info
+    assert np.array_equal(three.instance().process(noise()), one.instance().process(noise()))
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_filter_as_condition(wrapped: bool) -> None:
+    """By itself, or the largest of several sizes."""
+    arrays, taps = WAVENETS["feather"], np.array([0.5, -0.25, 0, 2])
+    weights = models.wavenet_weights(arrays, np.random.default_rng(RNG_SEED))
+    condition, other = (
+        json.loads(models.model_file("Linear", {"receptive_field": 4, "bias": False}, part)) for part in (taps, taps[::-1])
+    )
+    if wrapped:
+        sizes = [{"max_value": 0.5, "model": other}, {"max_value": 1, "model": condition}]
+        condition = {"architecture": "SlimmableContainer", "config": {"submodels": sizes}}
+    model = parse(models.model_file("WaveNet", {"layers": arrays, "condition_dsp": condition}, weights))
+    x = noise()
+    assert esr(model.instance().process(x), models.wavenet(arrays, weights, x.astype(float), taps)) < 1e-11
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(2, 2), (1, 3), (3, 1)])
+def test_linear_of_several_channels(inputs: int, outputs: int) -> None:
+    """Each channel has the same filter; the first is heard."""
+    config, taps = {"receptive_field": 100, "bias": True}, np.random.default_rng(RNG_SEED).normal(0, 0.1, 101)
+    one = parse(models.model_file("Linear", config, taps))
+    several = parse(models.model_file("Linear", config | {"in_channels": inputs, "out_channels": outputs}, taps))
+    assert len(several.params) == inputs - 1 and ("warning" in several.info) == (outputs > 1)
+    assert np.array_equal(several.instance().process(noise()), one.instance().process(noise()))
+
+
 @pytest.mark.parametrize(("length", "bias"), [(1, False), (10, True), (64, False), (65, True), (5000, False)])
 def test_linear(length: int, bias: bool) -> None:
     taps = np.random.default_rng(RNG_SEED).normal(0, 1 / np.sqrt(length), length).astype(np.float32)

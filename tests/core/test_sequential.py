@@ -190,6 +190,14 @@ def test_self_check_fails_and_the_model_plays_on() -> None:
     assert esr(model.instance().process(noise(500)), stacks.run(stack, noise(500).astype(float))) < 1e-10
 
 
+def test_self_check_of_an_answer_without_end() -> None:
+    """What is not finite is no number in JSON: it is told in words alone."""
+    layer = {"type": "dense", "activation": "", "shape": [None, None, 1], "weights": [[[3e38]], [0]]}
+    file = {"in_shape": [None, None, 1], "layers": [layer], "input_batch": [9.0], "output_batch": [1.0]}
+    model = parse(json.dumps(file))
+    assert "off by an ESR of inf" in model.info["warning"] and "self_check" not in model.info
+
+
 def test_the_info_command_tells(tmp_path: Path) -> None:
     from click.testing import CliRunner
 

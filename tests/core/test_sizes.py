@@ -111,6 +111,17 @@ def test_a_slice_of_arrays_with_a_bottleneck() -> None:
     assert np.array_equal(played(model(whole), 0, x), played(model(small), 1, x))
 
 
+@pytest.mark.parametrize("changes", [{"kwargs": {}}, {"kwargs": None}, {}])
+def test_any_number_of_channels_where_none_are_named(changes: dict[str, Any]) -> None:
+    file, x = sliced(), sine(1000)
+    del file["config"]["layers"][0]["slimmable"]["kwargs"]
+    file["config"]["layers"][0]["slimmable"] |= changes
+    made = model(file)
+    assert made.sizes == 5
+    for slim, place in ((0.2, 0), (0.4, 0.4), (1, 1)):
+        assert np.array_equal(played(made, slim, x), played(model(sliced()), place, x))
+
+
 def test_models_of_one_size_take_no_notice() -> None:
     made, x = model(submodel(3)), sine(1000)
     assert made.sizes == 1
