@@ -43,16 +43,17 @@ class Row:
     """What one engine did with one model at one block size.
 
     :ivar model: the path as it was given
-    :ivar engine: ``"neurig"``, or the name of a peer's library
+    :ivar engine: ``"neurig"``, or the name of a peer
     :ivar block: samples
     :ivar channels: our own engine runs them together, a peer one after the other, each by a stream of its own
     :ivar ns_per_sample: CPU time in ns for each sample of each channel, median of the rounds; like all that follows,
         ``None`` where the engine refused the model
-    :ivar ns_low: first quartile of the same, :ivar ns_high: third quartile
+    :ivar ns_low: first quartile of the same
+    :ivar ns_high: third quartile of the same
     :ivar wall_ns_per_sample: the same by the clock on the wall, median
     :ivar real_time_factor: how many times faster than real time all channels together run
-    :ivar fma_share: the model's multiply-adds, as a share of those that this core could have done meanwhile; ``None``
-        where ``slim`` is given
+    :ivar fma_share: the model's multiply-adds, as a share of those that this core could have done meanwhile: beyond 1
+        where an engine gets along with fewer, as with filters by Fourier transform; ``None`` where ``slim`` is given
     :ivar worst_block: the slowest block over the median block, after half a second; of several rounds each block counts
         as its fastest, so that only what the engine itself does differently from block to block is left
     :ivar esr: error-to-signal ratio against the reference, after half a second
@@ -112,7 +113,10 @@ class _Ours:
 
 
 class Peer:
-    """Another engine in a shared library."""
+    """Another engine in a shared library.
+
+    :ivar name: that of the library, without ``lib`` and ``.so``
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """:raises BenchError: where the library cannot be loaded, or is not a peer"""
@@ -154,6 +158,21 @@ class Peer:
                 self._free(handle)
 
 
+def peers_at(paths: Sequence[str | os.PathLike[str]]) -> list[Peer]:
+    """The engines in libraries. Those that would be called alike, or like our own, are called by their paths.
+
+    :raises BenchError: where one of them cannot be loaded, is not a peer, or is named twice
+    """
+    peers = [Peer(path) for path in paths]
+    names = [OURS, *(peer.name for peer in peers)]
+    for peer, path in zip(peers, paths, strict=True):
+        if names.count(peer.name) > 1:
+            peer.name = str(path)
+    if len({peer.name for peer in peers}) < len(peers):
+        raise BenchError("a peer is named twice")
+    return peers
+
+
 def models_at(paths: Sequence[str | os.PathLike[str]]) -> list[Model]:
     """The amps in files: models, or impulse responses (``.wav``, ``.flac``, ``.aiff``).
 
@@ -174,17 +193,20 @@ def signal(path: str | os.PathLike[str] | None = None, seconds: float = 2.0) -> 
     """What the engines are given: the start of the first channel of a sound file, at whatever rate.
 
     :param path: where it is ``None``, the bundled guitar phrase
-    :raises BenchError: where it cannot be read
+    :raises BenchError: where it cannot be read, or a sample is no finite number
     """
     path = Path(path) if path else share("models", "phrase.wav")
+    if not path.is_file():
+        raise BenchError(f"{path}: there is no such file")
     try:
         with soundfile.SoundFile(path) as file:
             samples = file.read(int(seconds * file.samplerate), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as problem:
-        reason = problem.error_string.strip().rstrip(".") if path.is_file() else "there is no such file"
-        raise BenchError(f"{path}: {reason}") from None
+        raise BenchError(f"{path}: {problem.error_string.strip().rstrip('.')}") from None
     if len(samples) == 0:
         raise BenchError(f"{path}: it has no samples")
+    if not np.isfinite(samples).all():
+        raise BenchError(f"{path}: it has samples that are no finite numbers")
     return np.ascontiguousarray(samples[:, 0])
 
 
@@ -208,10 +230,13 @@ def measure(
     :param source: shape (n,), the signal
     :param references: compare with ``NAME.npy`` beside each model, float32, shape (n,), an exact render of the signal
         from silence (with ``slim``, ``NAME.slimSIZE.npy``); otherwise, and where there is none, with our own render
+    :param peers: of different names
     :param slim: the size of models that come in several, 0 to 1; ``None`` for the engine's default
     :param progress: called now and then with the model's name and the share that is done, 0 to 1
-    :raises BenchError: where the signal is shorter than a block, or a reference cannot be read
+    :raises BenchError: where the signal is shorter than a block, the size out of range, or a reference unreadable
     """
+    if slim is not None and not 0 <= slim <= 1:
+        raise BenchError(f"slim is {slim}, but a size goes from 0 to 1")
     engines: list[Engine] = [_Ours(), *peers]
     total, done = len(models) * len(blocks) * rounds * len(engines), 0
     for model in models:
@@ -251,6 +276,7 @@ class _Run:
 
 def _run(engine: Engine, model: Model, source: NDArray[np.float32], block: int, channels: int,
          slim: float | None) -> _Run:
+    """:raises Refused: where the engine cannot run the model, or makes no finite samples of it"""
     frames = len(source) // block * block
     times = np.zeros(frames // block, np.float32)
     seconds = ffi.new("double[2]")
@@ -261,8 +287,10 @@ def _run(engine: Engine, model: Model, source: NDArray[np.float32], block: int, 
         fixed = (engine.process, ffi.new("void *[]", handles), len(handles), each, ffi.from_buffer("float[]", blocks),
                  ffi.from_buffer("float[]", output, require_writable=True), frames, block, seconds)
         lib.neurig_measure(*fixed, ffi.from_buffer("float[]", times, require_writable=True))
-        heard = output[:, -1].ravel()
+        heard = output[:, -1].flatten()  # a copy: the second time writes into the same memory
         lib.neurig_measure(*fixed, ffi.NULL)
+    if not np.isfinite(heard).all():
+        raise Refused("it gives samples that are no finite numbers")
     to_ns = 1e9 / (frames * channels)
     return _Run(heard, times, seconds[0] * to_ns, seconds[1] * to_ns)
 

@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from neurig import ModelError
 from neurig._core import ffi, lib
 from neurig.files import atomic
 from neurig.model import Model
@@ -109,8 +110,12 @@ def render(
         count = max(os.cpu_count() or 1, -(-len(sources) // _MAX_TOGETHER))
         groups = np.array_split(np.arange(len(sources)), len(sources) if is_stereo else min(count, len(sources)))
         knobs = [_knobs(model, {"side": number} if is_stereo else params or {}) for number in range(len(groups))]
-        amps = [_Amp(model, reader.samplerate, len(group), exact, setting, slim, level, dbu)
-                for group, setting in zip(groups, knobs, strict=True)]
+        try:
+            amps = [_Amp(model, reader.samplerate, len(group), exact, setting, slim, level, dbu)
+                    for group, setting in zip(groups, knobs, strict=True)]
+        except ModelError as problem:
+            reason = str(problem).removeprefix(f"{model.path}: ")  # which is about the rate of the file
+            raise RenderError(f"{source}: {reason}") from None
         latency = amps[0].latency
         frames, peak = 0, 0.0
         with (
@@ -179,13 +184,15 @@ def render_samples(
 
 
 def _refuse(model: Model, slim: float | None) -> None:
-    """:raises RenderError: where a model makes no sound, or has no sizes"""
+    """:raises RenderError: where a model makes no sound, or has not the size that is asked for"""
     if not model.is_amp:
         raise RenderError(f"{model.path or 'the model'}: this is a predictor, which makes gestures and not sound: "
                           "try `neurig step`")
     if slim is not None and model.sizes == 1:
         raise RenderError(f"{model.path or 'the model'}: it comes in one size; --slim is for models that come in "
                           "several")
+    if slim is not None and not 0 <= slim <= 1:
+        raise RenderError(f"slim is {slim}, but a size goes from 0 to 1")
 
 
 class _Amp:
@@ -220,8 +227,8 @@ class _Amp:
 def _reading(path: Path) -> Iterator[soundfile.SoundFile]:
     if not path.exists():
         raise RenderError(f"{path}: there is no such file")
-    if path.is_dir():
-        raise RenderError(f"{path}: this is a folder")
+    if not path.is_file():
+        raise RenderError(f"{path}: this is {'a folder' if path.is_dir() else 'a pipe or a device'}")
     if path.stat().st_size == 0:
         raise RenderError(f"{path}: the file is empty")
     try:

@@ -159,16 +159,50 @@ def test_libraries_that_are_no_peers(command: Command, library: Callable[..., Pa
         assert f"{path}: " in message and reason in message
 
 
+def test_engines_of_the_same_name_are_told_apart(
+    command: Command, gain_model: Path, library: Callable[..., Path], noise: Path, tmp_path: Path
+) -> None:
+    alike = [library("half"), tmp_path / "other" / "libhalf.so", library("neurig", gain=0.25)]
+    alike[1].parent.mkdir()
+    shutil.copy(alike[2], alike[1])
+    arguments = ["bench", gain_model, "--rounds", 2, "--input", noise, "--json"]
+    for path in alike:
+        arguments += ["--peer", path]
+    rows = json.loads(command(*arguments).stdout)
+    assert [row["engine"] for row in rows] == [OURS, *map(str, alike)]
+    assert [row["esr"] for row in rows] == pytest.approx([0, 0, 0.25, 0.25])
+    assert "named twice" in command(*arguments, "--peer", alike[0], code=1).stderr
+
+
+def test_an_engine_that_gives_no_numbers_is_no_engine(
+    command: Command, gain_model: Path, library: Callable[..., Path], noise: Path
+) -> None:
+    mad = library("mad", PEER.replace("GAIN *", "1 / (in[i] - in[i]) *"))
+    done = command("bench", gain_model, "--rounds", 2, "--input", noise, "--peer", mad, "--json")
+    rows = json.loads(done.stdout, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert rows[1]["refused"] == "it gives samples that are no finite numbers" and rows[1]["ns_per_sample"] is None
+
+
+def test_errors_are_those_of_the_first_time_through() -> None:
+    """The signal is played twice; the second time begins where the first one ended."""
+    row = next(measure(models_at([share("models", "crunch.nam")]), np.full(64, 0.5, np.float32), rounds=1))
+    assert row.esr == 0
+
+
 def test_wrong_input(command: Command, gain_model: Path, mdrnn_file: Path, noise: Path, tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("no sound")
     (tmp_path / "silence.wav").touch()
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 48000)
+    soundfile.write(tmp_path / "nan.wav", np.array([0, np.nan, 0]), 48000, "FLOAT")
     for arguments, reason in (
         ([tmp_path / "absent.nam"], "absent.nam: "),
         ([mdrnn_file], "random.mdrnn: this is a predictor"),
         ([gain_model, "--input", tmp_path / "absent.wav"], "absent.wav: there is no such file"),
         ([gain_model, "--input", tmp_path / "text.wav"], "text.wav: "),
         ([gain_model, "--input", tmp_path / "empty.wav"], "empty.wav: it has no samples"),
+        ([gain_model, "--input", tmp_path / "nan.wav"], "nan.wav: it has samples that are no finite numbers"),
+        ([gain_model, "--input", tmp_path], "there is no such file"),
+        ([gain_model, "--slim", "nan"], "slim is nan"),
         ([gain_model, "--input", noise, "--block", 8192], "4800 samples, less than a block of 8192"),
         ([gain_model, "--input", noise, "--rounds", 1, "--plot", "no/folder.svg"], "no folder"),
     ):

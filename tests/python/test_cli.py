@@ -1,6 +1,7 @@
 """The ``neurig`` command as a whole: it starts at once, and says what it has to say in few words."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ def test_wrong_usage_has_its_own_code(command: Command) -> None:
 
 def test_info_for_people(command: Command) -> None:
     amp = command("info", share("models", "crunch.nam")).stdout
-    for words in ("amp", "WaveNet", "48000 Hz", "receptive field", " ms)", "weights"):
+    for words in ("amp", "WaveNet", "48000 Hz", "receptive field", " ms)", "weights", "none at 48000 Hz"):
         assert words in amp
     predictor = command("info", share("models", "wander.mdrnn")).stdout
     for words in ("predictor", "MDRNN", "dimension", "mixtures"):
@@ -54,8 +55,29 @@ def test_info_for_people(command: Command) -> None:
 def test_info_for_programs(command: Command) -> None:
     for name in ("crunch.nam", "wander.mdrnn"):
         path = share("models", name)
-        about = json.loads(command("info", path, "--json").stdout)
-        assert about == {"path": str(path)} | neurig.load(path).info
+        about, model = json.loads(command("info", path, "--json").stdout), neurig.load(path)
+        lags = {str(rate): model.instance(rate).latency for rate in (44100, 48000, 96000)} if model.is_amp else {}
+        assert about == {"path": str(path)} | model.info | ({"latency": lags} if lags else {})
+
+
+def test_info_shows_nothing_that_steers_a_terminal(command: Command, gain_model: Path) -> None:
+    names = {"name": "red\x1b[31m\nalert\x07", "ke\x1by": "x", "gain": 0.123456789}
+    gain_model.write_text(json.dumps(json.loads(gain_model.read_text()) | {"metadata": names}))
+    shown = command("info", gain_model).stdout
+    assert all(letter.isprintable() for letter in shown.replace("\n", ""))
+    assert "red [31m alert" in shown and "ke y" in shown and "0.123457\n" in shown
+
+
+def test_info_of_an_impulse_response(command: Command) -> None:
+    shown = command("info", share("models", "open-back.wav")).stdout
+    assert "latency" in shown and "none\n" in shown  # at whatever rate
+
+
+def test_info_of_a_pipe_does_not_wait_for_its_end(command: Command, tmp_path: Path) -> None:
+    for name in ("pipe.nam", "pipe.onnx", "pipe.h5"):
+        os.mkfifo(tmp_path / name)
+        for arguments in (("info", name), ("convert", name, "out.mdrnn")):
+            assert command(*arguments, code=1).stderr == f"Error: {name}: it is a pipe or a device, not a file\n"
 
 
 def test_info_of_what_is_no_model(command: Command, tmp_path: Path) -> None:

@@ -166,6 +166,12 @@ def _failures(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
     soundfile.write(tmp_path / "no-samples.wav", np.zeros(0, np.float32), RATE)
     (tmp_path / "bad.nam").write_text("{")
     (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    soundfile.write(tmp_path / "slow.wav", np.zeros(100), 37)
+    gain = json.loads((tmp_path / "gain.nam").read_text())
+    sizes = [{"max_value": below, "model": gain} for below in (0.5, 1)]
+    container = {"architecture": "SlimmableContainer", "config": {"submodels": sizes}}
+    (tmp_path / "sizes.nam").write_text(json.dumps(container))
     return {
         "model missing": (["none.nam", "in.wav", "out.wav"], "none.nam: "),
         "model damaged": (["bad.nam", "in.wav", "out.wav"], "bad.nam: "),
@@ -182,6 +188,9 @@ def _failures(tmp_path: Path) -> dict[str, tuple[list[str], str]]:
         "output is input": (["gain.nam", "in.wav", "./in.wav"], "the same file"),
         "output links to input": (["gain.nam", "in.wav", "link.wav"], "the same file"),
         "knob unknown": (["gain.nam", "in.wav", "out.wav", "--param", "tone=0.3"], "no knob 'tone'"),
+        "size out of range": (["sizes.nam", "in.wav", "out.wav", "--slim", "nan"], "slim is nan"),
+        "input of a rate beyond all": (["gain.nam", "slow.wav", "out.wav"], "slow.wav: a sample rate of 37 Hz is out of"),
+        "input a pipe": (["gain.nam", "pipe", "out.wav"], "pipe: this is a pipe"),
         "no sizes": (["gain.nam", "in.wav", "out.wav", "--slim", "0.5"], "gain.nam: it comes in one size"),
     }
 

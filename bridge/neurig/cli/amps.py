@@ -115,22 +115,23 @@ def bench(models: tuple[str, ...], blocks: tuple[int, ...], channels: int, peers
     could do at most, the slowest block over the median block, and the error-to-signal ratio (ESR): 0 is exact, below
     1e-8 cannot be heard.
     """
-    from neurig.bench import BenchError, Peer, machine, measure, models_at, plot, signal, table
+    from neurig.bench import BenchError, machine, measure, models_at, peers_at, plot, signal, table
 
     if picture and not picture.lower().endswith(".svg"):
         raise click.UsageError(f"{picture}: the picture's name ends in .svg")
     with ExitStack() as stack:
         progress = _share_done(stack) if sys.stderr.isatty() else None
         try:
-            rows = list(measure(models_at(models), signal(source), blocks, channels, [Peer(path) for path in peers],
-                                rounds, references, slim, progress))
+            rows = list(measure(models_at(models), signal(source), blocks, channels, peers_at(peers), rounds,
+                                references, slim, progress))
         except BenchError as problem:
             raise click.ClickException(str(problem)) from None
     if as_json:
         click.echo("[" + ",\n ".join(json.dumps(row.as_dict(), ensure_ascii=False) for row in rows) + "]")
     else:
         count = f"{channels} channel{'s' * (channels > 1)}"
-        click.echo(f"{machine()}\n{count}, medians of {rounds} rounds, ns of CPU time\n")
+        how = f"medians of {rounds} rounds" if rounds > 1 else "one round"
+        click.echo(f"{machine()}\n{count}, {how}, ns of CPU time\n")
         click.echo(table(rows))
         for row in rows:
             if row.refused:

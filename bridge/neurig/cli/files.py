@@ -2,10 +2,16 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from neurig.model import Model
+
+_HOST_RATES = (44100, 48000, 96000)  # Hz, for which the latency is told
 
 
 @click.command()
@@ -17,13 +23,27 @@ def info(model: str, as_json: bool) -> None:
 
     loaded = load(model)
     about = {"path": model} | loaded.info
+    if loaded.is_amp:
+        about["latency"] = _latency(loaded)
     if as_json:
         click.echo(json.dumps(about, indent=2, ensure_ascii=False))
         return
     rows = list(_facts(about))
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        click.echo(f"{name:<{width}}  {value}")
+        line = f"{name:<{width}}  {value}"
+        click.echo("".join(letter if letter.isprintable() else " " for letter in line))  # files may hold anything
+
+
+def _latency(model: "Model") -> dict[str, int]:
+    """By sample rate of the host in Hz, the samples by which an amp lags behind."""
+    from neurig import ModelError
+
+    latency = {}
+    for rate in sorted({*_HOST_RATES, round(model.rate)}):
+        with suppress(ModelError):  # too far from the model's own rate
+            latency[str(rate)] = model.instance(rate).latency
+    return latency
 
 
 def _facts(about: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -35,12 +55,15 @@ def _facts(about: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if "receptive_field" in about:
         frames = about["receptive_field"]
         length = f" ({1000 * frames / rate:.1f} ms)" if frames and rate else ""
-        yield "receptive field", f"{frames} samples{length}" if frames else "without end"
+        yield "receptive field", f"{_samples(frames)}{length}" if frames else "without end"
     for name in ("dimension", "units", "layers", "mixtures", "weights", "sizes"):
         if name in about:
             yield name, f"{about[name]:,}"
     if "macs" in about:
         yield "cost", f"{about['macs']:,} multiply-adds per {'sample' if about['kind'] == 'amp' else 'frame'}"
+    if latency := about.get("latency"):
+        rates = (f"{_samples(lag) if lag else 'none'} at {rate} Hz" for rate, lag in latency.items())
+        yield "latency", ", ".join(rates) if any(latency.values()) else "none"
     if "self_check" in about:
         yield "self-check", f"ESR {about['self_check']:.1e} against the output that the file carries"
     if "warning" in about:
@@ -52,7 +75,12 @@ def _facts(about: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if name == "date" and isinstance(value, dict) and {"year", "month", "day"} <= value.keys():
             value = "{year}-{month}-{day}".format_map(value)
         if isinstance(value, (str, int, float)) and value != "":
-            yield name.replace("_", " "), " ".join(str(value).split())
+            text = f"{value:.6g}" if isinstance(value, float) else " ".join(str(value).split())
+            yield name.replace("_", " "), text
+
+
+def _samples(count: int) -> str:
+    return f"{count} sample{'s' * (count != 1)}"
 
 
 @click.command()

@@ -37,8 +37,13 @@ _WRITERS = {".mdrnn": "mdrnn", ".h5": "keras", ".keras": "keras", ".tflite": "wr
 
 def format_of(path: str | os.PathLike[str]) -> str | None:
     """Which module a file is for: ``"keras"``, ``"tflite"``, ``"onnx"`` or ``"checkpoint"``; ``None`` for what the core
-    reads itself."""
+    reads itself.
+
+    :raises ModelError: where it is no file, but a folder, or a pipe whose end may never come
+    """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ModelError(f"{path}: it is {'a folder' if path.is_dir() else 'a pipe or a device'}, not a file")
     try:
         with open(path, "rb") as file:
             start = file.read(8)
