@@ -11,6 +11,7 @@ import soxr
 from capture.conftest import RATE, Pair, Samples, delayed, device
 from click.testing import CliRunner
 from python.helpers import Command, esr
+from scipy.signal import lfilter
 
 from neurig.capture import signal
 from neurig.capture.check import CaptureError, Report, check
@@ -85,6 +86,30 @@ def test_missing_second(whole: Samples, ours: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "out.wav", np.delete(device(whole), np.s_[12 * RATE : 13 * RATE]), RATE, "PCM_24")
     [error] = [problem for problem in check(ours, tmp_path / "out.wav").problems if problem.severity == "error"]
     assert error.kind == "jump" and "does not answer" in error.what
+
+
+def test_cut_out(playing: Samples, pair: Pair) -> None:
+    """A buffer that came too late, as zeros."""
+    output = device(playing)
+    output[5 * RATE : 5 * RATE + 256] = 0
+    [error] = [problem for problem in check(*pair(playing, output)).problems if problem.severity == "error"]
+    assert error.kind == "jump" and re.search(r"At about 5 s, .*out.wav is cut out for 5.3 ms\.", error.what)
+
+
+def test_dead_zone_is_no_dropout(playing: Samples, pair: Pair) -> None:
+    output = np.sign(playing) * np.maximum(np.abs(playing) - 0.1, 0)
+    assert check(*pair(playing, output)).trainable
+
+
+@pytest.mark.parametrize("end", [21, 30])
+def test_loose_cable(whole: Samples, ours: Path, tmp_path: Path, end: int) -> None:
+    output = device(whole)
+    output[19 * RATE : end * RATE] = 0
+    output += np.random.default_rng(1).normal(0, 1e-5, len(output))
+    soundfile.write(tmp_path / "out.wav", output, RATE, "PCM_24")
+    [error] = [problem for problem in check(ours, tmp_path / "out.wav").problems if problem.severity == "error"]
+    assert "From about " in error.what and "Look for a loose cable" in error.remedy
+    assert error.kind == ("gap" if end == 21 else "jump")
 
 
 @pytest.mark.parametrize("full", [1.0, 0.5])
@@ -175,6 +200,20 @@ def test_repeat_in_what_somebody_played(playing: Samples, pair: Pair) -> None:
     assert "change" in kinds(moving)
 
 
+def test_hum_is_no_change(whole: Samples, ours: Path, tmp_path: Path) -> None:
+    hum = 0.02 * np.sin(2 * np.pi * 50.03 * np.arange(len(whole)) / RATE)  # the other way round when the phrase returns
+    soundfile.write(tmp_path / "out.wav", 0.7 * device(whole) + hum, RATE, "PCM_24")
+    found = kinds(check(ours, tmp_path / "out.wav"))
+    assert "noise" in found and "change" not in found
+
+
+def test_pedal_that_stands_still(playing: Samples, pair: Pair) -> None:
+    """It distorts what is above 1.7 kHz, and lets the rest through: soft and loud notes sound different."""
+    treble = playing - lfilter([0.2], [1, -0.8], playing)
+    output = 0.3 * playing + lfilter([0.4], [1, -0.6], np.tanh(60 * treble))
+    assert "change" not in kinds(check(*pair(playing, 0.5 * output)))
+
+
 def test_flanger(playing: Samples, pair: Pair) -> None:
     time = np.arange(len(playing))
     moved = np.interp(time - RATE * (0.002 + 0.0015 * np.sin(2 * np.pi * 0.3 * time / RATE)), time, playing)
@@ -196,7 +235,9 @@ def test_formats_and_rates(playing: Samples, pair: Pair, format: str, subtype: s
 
 
 @pytest.mark.parametrize(("content", "reason"), [
-    (None, "there is no such file"), (b"", "Save it as WAV"), (b"RIFF....WAVEnonsense", "Save it as WAV"),
+    (None, "there is no such file"), (b"", "no sound file that can be read. Save it as WAV"),
+    (b"Dear diary", "no sound file that can be read. Save it as WAV"),
+    (b"RIFF....WAVEnonsense", "it is damaged .*. Export or record it again"),
 ])
 def test_unreadable(playing: Samples, pair: Pair, content: bytes | None, reason: str) -> None:
     x, y = pair(playing, playing)
@@ -205,6 +246,23 @@ def test_unreadable(playing: Samples, pair: Pair, content: bytes | None, reason:
         y.write_bytes(content)
     with pytest.raises(CaptureError, match=f"out.wav: .*{reason}"):
         check(x, y)
+
+
+def test_folder(playing: Samples, pair: Pair, tmp_path: Path) -> None:
+    with pytest.raises(CaptureError, match="this is a folder"):
+        check(pair(playing, playing)[0], tmp_path)
+
+
+def test_damaged(playing: Samples, pair: Pair) -> None:
+    x, y = pair(playing, device(playing), format="flac")
+    y.write_bytes(y.read_bytes()[:100_000])
+    with pytest.raises(CaptureError, match="out.flac: it is damaged .*decoder lost sync.*Export or record it again"):
+        check(x, y)
+
+
+def test_beyond_all_bounds(playing: Samples, pair: Pair) -> None:
+    with pytest.raises(CaptureError, match="samples go up to 8.91e.29, where 1 is full scale"):
+        check(*pair(playing, 1e30 * playing, subtype="DOUBLE"))
 
 
 def test_not_a_number(playing: Samples, pair: Pair) -> None:

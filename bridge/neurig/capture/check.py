@@ -21,6 +21,9 @@ SHORTEST = 3.0  # s
 _SHORT = 60.0  # s
 _SILENT = -60.0  # dBFS, peak
 _FRAME = 0.05  # s, in which a level is measured
+_TOO_SLOW = "The recorder could not keep up: close other programs or take a larger block, and record again."
+_UNRECOGNISED = 1  # libsndfile's number for what is no sound file
+_BEYOND = 100.0  # full scales, from which on samples are no sound
 _BITS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32, "FLOAT": 32, "DOUBLE": 64}
 
 
@@ -134,6 +137,8 @@ def check(input: str | os.PathLike[str], output: str | os.PathLike[str], channel
     if report.trainable:
         _align(report, x, output_samples, y.rate, swapped=y.passages is not None and x.passages is None)
     if report.trainable:
+        _check_holes(report)
+    if report.trainable:
         _check_noise(report)
         _check_change(report, x.passages)
     return report
@@ -147,18 +152,23 @@ def read(path: Path, channel: Channel | None, notes: list[Problem]) -> Recording
     :raises CaptureError: where it cannot be read, or it is not clear which channel is meant
     """
     if not path.is_file():
-        raise CaptureError(f"{path}: there is no such file")
+        raise CaptureError(f"{path}: {'this is a folder' if path.is_dir() else 'there is no such file'}")
     try:
         with soundfile.SoundFile(path) as file:
             samples = file.read(dtype="float32", always_2d=True)
             rate, subtype, comment = file.samplerate, file.subtype, file.comment
     except soundfile.LibsndfileError as problem:
-        reason = problem.error_string.strip().rstrip(".")
-        raise CaptureError(f"{path}: {reason}. Save it as WAV, FLAC or AIFF") from None
+        if problem.code == _UNRECOGNISED:
+            raise CaptureError(f"{path}: this is no sound file that can be read. Save it as WAV, FLAC or AIFF"
+                               ) from None
+        reason = problem.error_string.removeprefix("Error :").strip().rstrip(".")
+        raise CaptureError(f"{path}: it is damaged ({reason}). Export or record it again") from None
     if not len(samples):
         raise CaptureError(f"{path}: it has no samples. Record it again")
     if not np.isfinite(samples).all():
         raise CaptureError(f"{path}: it has samples that are no numbers. Export it again")
+    if _peak(samples) > _BEYOND:
+        raise CaptureError(f"{path}: its samples go up to {_peak(samples):.3g}, where 1 is full scale. Export it again")
     bits = _BITS.get(subtype)
     if bits is None:
         notes.append(Problem("warning", "format", f"{path} is in a format that loses detail ({subtype}).",
@@ -198,6 +208,10 @@ def _db(amplitude: float) -> float:
     return 20 * float(np.log10(amplitude)) if amplitude > 0 else -np.inf
 
 
+def _peak_in_words(level: float) -> str:
+    return f"its peak is {level:.0f} dBFS" if np.isfinite(level) else "all samples are 0"
+
+
 def _rms(samples: Samples) -> float:
     return float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0
 
@@ -231,7 +245,7 @@ def _check_levels(report: Report, x: Recording, y: Recording) -> None:
     for recording, quiet in ((x, -24), (y, -36)):
         level, offset = _db(_peak(recording.samples)), float(np.mean(recording.samples, dtype=np.float64))
         if level < _SILENT:
-            report.add("error", "silence", f"{recording.path} is silent (its peak is {level:.0f} dBFS).",
+            report.add("error", "silence", f"{recording.path} is silent ({_peak_in_words(level)}).",
                        "Look to cables, inputs and levels, and record again.")
         elif level < quiet:
             report.add("warning", "level", f"{recording.path} is soft: its peak is {level:.0f} dBFS.",
@@ -309,13 +323,32 @@ def _clicks(x: Recording) -> list[int]:
 
 
 def _check_gaps(report: Report, track: timing.Track) -> None:
-    remedy = "The recorder could not keep up: close other programs or take a larger block, and record again."
     if track.jump:
         what = "samples are missing" if track.jump > 0 else "samples too many are"
-        report.add("error", "jump", f"At about {track.at:.0f} s, {abs(track.jump)} {what} in {report.output}.", remedy)
+        report.add("error", "jump", f"At about {track.at:.0f} s, {abs(track.jump)} {what} in {report.output}.",
+                   _TOO_SLOW)
     elif track.lost is not None:
         where = f"From about {track.lost:.0f} s on" if track.lost else "At its beginning"
-        report.add("error", "jump", f"{where}, {report.output} does not answer {report.input}.", remedy)
+        report.add("error", "jump", f"{where}, {report.output} does not answer {report.input}.",
+                   f"Look for a loose cable. Or: {_TOO_SLOW}")
+
+
+def _check_holes(report: Report) -> None:
+    """Is the output silent where it should not be?"""
+    x, y, rate = report.aligned_input, report.aligned_output, report.rate
+    cuts = timing.dropouts(x, y)
+    if cuts:
+        first, length = cuts[0]
+        again = f", the first of {len(cuts)} times" if len(cuts) > 1 else ""
+        report.add("error", "jump", f"At about {first / rate:.0f} s, {report.output} is cut out for "
+                                    f"{1000 * length / rate:.1f} ms{again}.", _TOO_SLOW)
+        return
+    holes = timing.silences(x, y, rate)
+    if holes:
+        total = sum(length for _, length in holes) / rate
+        report.add("error", "gap",
+                   f"From about {holes[0][0] / rate:.0f} s on, {report.output} is silent for {total:.1f} s in which "
+                   f"{report.input} plays.", "Look for a loose cable, and record again.")
 
 
 def _check_timing(report: Report, missing: int) -> None:
@@ -350,11 +383,12 @@ def _check_noise(report: Report) -> None:
     if distance < 35:
         report.add("error" if distance < 10 else "warning", "noise",
                    f"{report.output} is noisy: {report.noise_floor:.0f} dBFS rms, {distance:.0f} dB below the sound.",
-                   "Look for hum and hiss, and raise the level into the recorder.")
+                   "Look for hum and hiss, switch delay and reverb off, and raise the level into the recorder.")
 
 
 def _check_change(report: Report, passages: list[Passage] | None) -> None:
-    """Does the device answer the same passage twice in the same way? Where nothing repeats, is one filter enough?"""
+    """Does the device answer the same passage twice in the same way? Where nothing repeats, is a filter for each level
+    enough?"""
     x, y = report.aligned_input, report.aligned_output
     advice = "Switch chorus, flanger, tremolo, delay and reverb off, and record again."
     again = _repeat(x, report.rate, passages)
@@ -363,14 +397,16 @@ def _check_change(report: Report, passages: list[Passage] | None) -> None:
         one, other = y[first : first + length], y[second : second + length]
         noise = 10 ** (report.noise_floor / 20) if report.noise_floor is not None else 0.0
         energy = _rms(one) ** 2
-        report.repeat_error = max(_rms(one - other) ** 2 - 2 * noise**2, 0.0) / energy if energy else None
+        # Hum may be the other way round the second time: then the answers differ by twice the noise.
+        report.repeat_error = max(_rms(one - other) ** 2 - 4 * noise**2, 0.0) / energy if energy else None
         if report.repeat_error is not None and report.repeat_error > 0.003:
             report.add("warning", "change",
                        "The device changes with time: it answers the same passage otherwise when it comes again "
                        f"(ESR {report.repeat_error:.2g}).", advice)
         return
-    by_one, by_many = timing.change(x, y, report.rate)
-    if by_one - by_many > 0.05 and by_one > 2.5 * by_many:
+    strings = next((round(passage.start * report.rate) for passage in passages or () if passage.name == "strings"), 0)
+    by_level, by_many = timing.change(x[strings:], y[strings:], report.rate)
+    if by_level - by_many > 0.05 and by_level > 3 * by_many:
         report.add("warning", "change", "The device seems to change with time, as a flanger or phaser does.", advice)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, linalg
+from scipy import fft, linalg, signal
 
 Samples = NDArray[np.float32]
 Reals = NDArray[np.float64]
@@ -22,6 +22,8 @@ _FINER = 8  # steps within a sample, between which a parabola is laid
 _COHERENT = 0.3  # from which on a frequency is believed
 _SEARCHED = 1 << 23  # samples, from the beginning, in which the first estimate is made
 _SMEARED = 0.01  # s by which two clocks may part in a recording, for the first estimate
+_CUT = 32  # samples of zeros that are taken for a dropout
+_RARE = 2e-5  # dropouts to a sample: more are what the device does
 
 
 NO_FILTER: Reals = np.zeros(_WINDOW // 2 + 1)  # the own phase of what only delays
@@ -201,13 +203,13 @@ def _jump(late: Reals, spread: float, beside: int = 5) -> tuple[int, int]:
     return round(jump), where
 
 
-def change(x: Samples, y: Samples, rate: int, frames: int = 200) -> tuple[float, float]:
-    """How much better the device is described by a filter for each 150 ms than by one filter for all.
+def change(x: Samples, y: Samples, rate: int, frames: int = 400, classes: int = 8) -> tuple[float, float]:
+    """How much better the device is described by a filter for each 150 ms than by a filter for each level.
 
-    A device that moves (flanger, chorus with short delays, phaser) is well described by many filters and badly by one;
-    a distortion is hardly better described by many, if each may choose its gain.
+    A device that moves (flanger, chorus with short delays, phaser) is well described by many filters and badly by one
+    for all that is equally loud; a distortion is hardly better described by many, if each may choose its gain.
 
-    :return: share of the output's energy that is left by one filter, and by many; medians over frames
+    :return: share of the output's energy that is left by the filters for levels, and by many; medians over frames
     """
     length, taps = round(0.15 * rate), 256
     starts = np.arange(0, len(x) - length + 1, length)
@@ -215,21 +217,65 @@ def change(x: Samples, y: Samples, rate: int, frames: int = 200) -> tuple[float,
     if len(loud) < 10:
         return 0.0, 0.0
     n = fft.next_fast_len(length + taps, real=True)
-    autos, crosses = [], []
+    autos, crosses, levels = [], [], []
     for start in np.array(loud)[np.linspace(0, len(loud) - 1, min(len(loud), frames)).astype(int)]:
         part = y[start : start + length].astype(np.float64)
         spectrum = fft.rfft(x[start : start + length].astype(np.float64), n)
         energy = part @ part
-        auto = fft.irfft(np.abs(spectrum) ** 2, n)[:taps] / energy
+        auto = fft.irfft(np.abs(spectrum) ** 2, n)[:taps]
+        levels.append(auto[0])
         auto[0] *= 1 + 1e-6
-        autos.append(auto)
+        autos.append(auto / energy)
         crosses.append(fft.irfft(fft.rfft(part, n) * spectrum.conj(), n)[:taps] / energy)
-    one = linalg.solve_toeplitz(np.sum(autos, axis=0), np.sum(crosses, axis=0))
-    of_one, of_many = [], []
-    for auto, cross in zip(autos, crosses, strict=True):
-        of_one.append(1 - (one @ cross) ** 2 / (one @ linalg.matmul_toeplitz(auto, one)))
-        of_many.append(1 - linalg.solve_toeplitz(auto, cross) @ cross)
-    return float(np.median(of_one)), max(float(np.median(of_many)), 0.0)
+    by_level, by_many = [], []
+    for alike in np.array_split(np.argsort(levels), min(classes, len(levels) // 5)):
+        common = linalg.solve_toeplitz(sum(autos[frame] for frame in alike), sum(crosses[frame] for frame in alike))
+        for auto, cross in ((autos[frame], crosses[frame]) for frame in alike):
+            by_level.append(1 - (common @ cross) ** 2 / (common @ linalg.matmul_toeplitz(auto, common)))
+            by_many.append(1 - linalg.solve_toeplitz(auto, cross) @ cross)
+    return float(np.median(by_level)), max(float(np.median(by_many)), 0.0)
+
+
+def dropouts(x: Samples, y: Samples) -> list[tuple[int, int]]:
+    """Where ``y`` is cut out: stretches of zeros, sharp at both ends, while ``x`` is loud. What a device does, such as
+    a fuzz with a dead zone, it does often; then there are none.
+
+    :return: where each begins, and its length
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], y == 0, [False]]))).reshape(-1, 2)
+    edges = edges[edges[:, 1] - edges[:, 0] >= _CUT]
+    loud, heard = 0.1 * np.abs(x).max(initial=0), 0.1 * np.abs(y).max(initial=0)
+    found = [(int(first), int(end - first)) for first, end in edges
+             if np.abs(x[first:end]).max() > loud and np.abs(y[max(first - _CUT, 0) : first]).max(initial=0) > heard
+             and np.abs(y[end : end + _CUT]).max(initial=0) > heard]
+    return found if len(found) < _RARE * len(x) else []
+
+
+def silences(x: Samples, y: Samples, rate: int) -> list[tuple[int, int]]:
+    """Where ``y`` is silent for a while: far softer than what a filter would make of ``x``, and than where ``x`` has
+    lower peaks.
+
+    :return: where each begins, and its length
+    """
+    n = round(0.05 * rate)
+    count = len(x) // n
+    input_power, cross, _ = _spectra(x, y)
+    response = fft.irfft(cross / (input_power + 1e-6 * input_power.max()))
+    filter = np.roll(response, _WINDOW // 2).astype(np.float32)
+    expected = signal.oaconvolve(x, filter)[_WINDOW // 2 :]
+    played = _decibels(np.abs(x[: count * n]).reshape(count, n).max(1).astype(np.float64) ** 2)
+    likely, heard = (_decibels(np.square(part[: count * n]).reshape(count, n).mean(1, np.float64))
+                     for part in (expected, y))
+    silent = np.zeros(count + 2, bool)
+    for frame in np.flatnonzero((heard < likely - 40) & (played > played.max(initial=-np.inf) - 30)):
+        softer = heard[(played > played[frame] - 20) & (played < played[frame] - 6)]
+        silent[frame + 1] = len(softer) >= 10 and heard[frame] < np.percentile(softer, 90) - 40
+    edges = n * np.flatnonzero(np.diff(silent)).reshape(-1, 2)
+    return [(int(first), int(end - first)) for first, end in edges if end - first >= 3 * n]
+
+
+def _decibels(power: Reals) -> Reals:
+    return 10 * np.log10(power + 1e-20)
 
 
 def find(part: Samples, whole: Samples) -> int:
