@@ -26,7 +26,7 @@ FOLDER = programs.ROOT / "build" / "fuzz"
 LIMITS = ["-max_len=40000", "-timeout=300", "-malloc_limit_mb=256", "-rss_limit_mb=2048"]
 # Its kernels are written for GCC, which knows nothing of libFuzzer's coverage; they have no branches worth finding.
 CLANG = [*programs.THOROUGH, "-DLIBFUZZER", "-fsanitize=fuzzer", "-Wno-unknown-pragmas", "-Wno-psabi"]
-OF_GCC = ("kernels.cpp", "measure.cpp")
+OF_GCC = ("kernels.cpp", "train_kernels.cpp", "measure.cpp")
 # What reads which of the families in seeds.py.
 READERS = {
     "wavenet": ("wavenet-a1", "wavenet-a2", "wavenet-slimmable"),
