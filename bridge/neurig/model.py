@@ -35,9 +35,10 @@ class Model:
 
     @cached_property
     def info(self) -> dict[str, Any]:
-        """What the file says of itself: ``kind``, ``architecture``, ``sample_rate`` (Hz), ``weights`` (their number),
-        ``metadata``; an amp has ``receptive_field`` (samples) and ``params``, a predictor ``dimension``, ``units``,
-        ``layers`` and ``mixtures``."""
+        """What the file says of itself: ``kind``, ``family``, ``architecture``, ``sample_rate`` (Hz), ``weights`` (their
+        number), ``macs`` (multiply-adds for each sample or frame), ``metadata``; an amp has ``receptive_field`` (samples,
+        ``None`` where without end) and ``params``, a predictor ``dimension``, ``units``, ``layers`` and ``mixtures``;
+        where there are such, ``sizes``, ``self_check`` (ESR against the answer that the file carries) and ``warning``."""
         return json.loads(_string(lib.neurig_model_info(self._handle)))
 
     @property

@@ -13,8 +13,8 @@ const std::string kTooLong = "the impulse response is longer than " + std::to_st
 
 using Channels = std::vector<std::vector<float>>;
 
-// One convolution, or two of which a knob chooses: 0 the left one, 1 the right one, and between them both. Made for another
-// rate, it is resampled itself, once, rather than the signal.
+// One convolution, or two of which a knob chooses: 0 the left one, 1 the right one, and between them both. For another
+// rate the response is resampled, once, rather than the signal.
 class ImpulseResponse : public AmpModel {
  public:
   ImpulseResponse(Channels taps, double model_rate) : taps_(std::move(taps)) {
@@ -85,10 +85,11 @@ class Linear : public Net {
   void process(State &state, const float *in, Row out, int n) const override {
     float *memory = state.data.data() + place_;
     int *heads = state.heads.data() + head_;
-    for (int c = 0; c < outputs; c++, in += kRow, out += kRow, memory += convolver_->size(), heads += Convolver::kHeads) {
-      if (c < inputs) convolver_->process(memory, heads, in, out, n);
-      else std::fill_n(out, n, 0.f);
+    for (int c = 0; c < channels(); c++) {
+      convolver_->process(memory, heads, in + c * kRow, out + c * kRow, n);
+      memory += convolver_->size(), heads += Convolver::kHeads;
     }
+    for (int c = channels(); c < outputs; c++) std::fill_n(out + c * kRow, n, 0.f);
   }
 
  private:
@@ -105,10 +106,15 @@ std::unique_ptr<Net> read_linear(const Json &config, Weights weights) {
   return std::make_unique<Linear>(config, std::move(weights));
 }
 
+void check_ir_rate(double rate) {
+  if (!(rate >= 1000 && rate <= 1e6))
+    throw Error("the impulse response's sample rate is out of range (1000 to 1000000 Hz)");
+}
+
 std::shared_ptr<AmpModel> impulse_response(Channels channels, double rate) {
   if (channels.empty() || channels[0].empty()) throw Error("the impulse response is empty");
   if (int64_t(channels[0].size()) > kMaxTaps) throw Error(kTooLong);
-  if (!(rate >= 1000 && rate <= 1e6)) throw Error("the impulse response's sample rate is out of range");
+  check_ir_rate(rate);
   for (const std::vector<float> &channel : channels)
     for (size_t i = 0; i < channel.size(); i++)
       if (!std::isfinite(channel[i]))

@@ -161,6 +161,8 @@ std::shared_ptr<Model> read_mdrnn(const Json &file);
 std::shared_ptr<AmpModel> read_rtneural(const Json &file);
 std::shared_ptr<AmpModel> read_state_dict(const Json &file, const char *text, size_t length);
 std::shared_ptr<AmpModel> read_gated_wavenet(const Json &file);
+// Refuses a rate, in Hz, that no impulse response is taken at.
+void check_ir_rate(double rate);
 // One or two channels of equal length.
 std::shared_ptr<AmpModel> impulse_response(std::vector<std::vector<float>> channels, double rate);
 // A sound file as an impulse response; known by its first bytes.

@@ -110,7 +110,7 @@ double neurig_instance_cpu(const neurig_instance *instance);
 void neurig_instance_free(neurig_instance *instance);
 /* 1 to 64 channels, each as an instance of its own would play it, to the last bit: those of an LSTM or GRU take less time
  * together. Knobs and size are the same for all. `exact`: 1 computes an LSTM or GRU in double precision, some twenty times
- * as slow (ESR below 1e-12; without it, below 1e-10); all else is exact anyway. */
+ * as slow (ESR below 1e-11; without it, below 1e-9); all else is exact anyway. */
 neurig_instance *neurig_instance_new_channels(neurig_model *model, double rate, int quality, int channels, int exact,
                                               char *error, int size);
 int neurig_instance_channels(const neurig_instance *instance); /* [real time] */

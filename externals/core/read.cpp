@@ -49,7 +49,7 @@ std::string parse_error(const char *text, size_t length, const Json::parse_error
   const std::string all(text, length);
   const size_t first = all.find_first_not_of(" \t\r\n");
   if (first == std::string::npos || !std::strchr("[{", all[first]) || !all[first])
-    return "it is no model: neither JSON nor a sound file";
+    return "it is no model: neither JSON nor a WAV, FLAC or AIFF file";
   for (const char *word : {"NaN", "Infinity"}) {
     const size_t at = all.find(word);
     if (at != std::string::npos && at + 2 >= error.byte - std::min<size_t>(error.byte, 12) && at <= error.byte + 12)

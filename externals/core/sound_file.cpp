@@ -125,7 +125,8 @@ std::shared_ptr<AmpModel> read_sound_file(const char *data, size_t length) {
   if (about.frames > kMaxFrames)
     throw Error("the impulse response is longer than " + std::to_string(kMaxFrames) + " samples");
   if (about.channels < 1 || about.channels > kMaxFileChannels)
-    throw Error("it has " + std::to_string(about.channels) + " channels");
+    throw Error("it has " + std::to_string(about.channels) + " channels, at most " + std::to_string(kMaxFileChannels));
+  check_ir_rate(about.samplerate);
   std::vector<float> frames(size_t(std::max<sf_count_t>(about.frames, 0)) * size_t(about.channels));
   const sf_count_t got = library.read(file, frames.data(), std::max<sf_count_t>(about.frames, 0));
   if (got < 1) throw Error("it is a sound file without samples");

@@ -31,10 +31,10 @@ def layer(**parts: object) -> str:
 
 WRONG = {
     "empty": ("", "empty"),
-    "text": ("this is no model", "neither JSON nor a sound file"),
-    "a web page": ("\n<!DOCTYPE html>", "neither JSON nor a sound file"),
-    "a picture": ("\x89PNG\r\n\x1a\n\0\0", "neither JSON nor a sound file"),
-    "blank": (" \n", "neither JSON nor a sound file"),
+    "text": ("this is no model", "neither JSON nor a WAV"),
+    "a web page": ("\n<!DOCTYPE html>", "neither JSON nor a WAV"),
+    "a picture": ("\x89PNG\r\n\x1a\n\0\0", "neither JSON nor a WAV"),
+    "blank": (" \n", "neither JSON nor a WAV"),
     "not JSON": ("{this is no model}", "not valid JSON"),
     "cut off": (json.dumps(GOOD)[:300], "not valid JSON"),
     "a list": ("[1, 2, 3]", "no object"),

@@ -124,6 +124,7 @@ def test_more_channels_than_two(tmp_path: Path) -> None:
         (lambda path: soundfile.write(path, np.zeros((10, 17)), 48000), "17 channels"),
         (lambda path: soundfile.write(path, np.zeros((1 << 21) + 1), 48000, "PCM_U8"), "longer than 2097152 samples"),
         (lambda path: soundfile.write(path, np.ones(9), 500), "sample rate is out of range"),
+        (lambda path: soundfile.write(path, np.ones(9), 7), "sample rate is out of range"),
     ],
 )
 def test_what_is_no_response_is_refused_with_the_reason(tmp_path: Path, make: object, reason: str) -> None:

@@ -31,9 +31,12 @@ def played(path: Path) -> NDArray[np.float64]:
     return instance.process(X).astype(float)
 
 
-def nam_lstm(units: int = 16, layers: int = 1) -> str:
-    config = {"input_size": 1, "hidden_size": units, "num_layers": layers}
-    return model_file("LSTM", config, lstm_weights(units, layers, np.random.default_rng(0)), sample_rate=44100)
+def nam_lstm(units: int = 16, layers: int = 1, others: int = 0) -> str:
+    """With so many outputs beside the one that is heard."""
+    config = {"input_size": 1, "hidden_size": units, "num_layers": layers, "out_channels": 1 + others}
+    weights = lstm_weights(units, layers, np.random.default_rng(0))
+    weights = np.concatenate([weights[:-1], np.ones(others * units), weights[-1:], np.ones(others)])
+    return model_file("LSTM", config, weights, sample_rate=44100)
 
 
 def nam_wavenet(**more: Any) -> str:
@@ -95,6 +98,7 @@ def write(tmp_path: Path) -> Write:
 AMPS = {
     "nam-wavenet": (nam_wavenet(), "nam onnx"),
     "nam-lstm": (nam_lstm(), "nam aidax onnx"),
+    "nam-lstm-3-outputs": (nam_lstm(others=2), "nam aidax onnx"),
     "nam-lstm-2x9": (nam_lstm(9, 2), "nam onnx"),
     "gated": (gated_wavenet(), "nam wavenetva onnx"),
     "softgated": (gated_wavenet("softgated"), "nam wavenetva onnx"),

@@ -140,6 +140,7 @@ def test_metadata_is_used_and_shown(tmp_path: Path, command: Command) -> None:
     model = neurig.load(path)
     assert model.rate == 44100 and model.instance(44100).latency == 0 < model.instance(48000).latency
     shown = command("info", path).stdout
+    assert shown.count("sample rate") == 1
     for words in ("ONNX", "44100 Hz", "1 sample (0.0 ms)", "loudness", "maker", "me"):
         assert words in shown
 

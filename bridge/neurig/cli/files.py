@@ -74,7 +74,7 @@ def _facts(about: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in metadata.items() if isinstance(metadata, dict) else ():
         if name == "date" and isinstance(value, dict) and {"year", "month", "day"} <= value.keys():
             value = "{year}-{month}-{day}".format_map(value)
-        if isinstance(value, (str, int, float)) and value != "":
+        if isinstance(value, (str, int, float)) and value != "" and value != about.get(name):
             text = f"{value:.6g}" if isinstance(value, float) else " ".join(str(value).split())
             yield name.replace("_", " "), text
 

@@ -81,16 +81,17 @@ def read(model: Mapping[str, Any], rate: float) -> Recurrent | None:
 
 
 def from_nam(model: Mapping[str, Any], rate: float) -> Recurrent:
-    """The LSTM in a ``.nam`` file's JSON, without the state that it begins with."""
+    """The LSTM in a ``.nam`` file's JSON, without the state that it begins with; of several outputs the first."""
     config, weights = model["config"], np.array(model["weights"], np.float32)
     units, inputs, layers, place = config["hidden_size"], config["input_size"], [], 0
+    outputs = config.get("out_channels", 1)
     for _ in range(config["num_layers"]):
         matrix = weights[place : (place := place + 4 * units * (inputs + units))].reshape(4 * units, -1)
         bias = weights[place : (place := place + 4 * units)]
         place += 2 * units  # that state
         layers.append(Layer(matrix[:, :inputs].T, matrix[:, inputs:].T, bias))
         inputs = units
-    return Recurrent("lstm", layers, weights[place : place + units], float(weights[place + units]), rate,
+    return Recurrent("lstm", layers, weights[place : place + units], float(weights[place + outputs * units]), rate,
                      metadata=model.get("metadata") or {})
 
 
