@@ -199,7 +199,7 @@ def signal(path: str | os.PathLike[str] | None = None, seconds: float = 2.0) -> 
     if not path.is_file():
         raise BenchError(f"{path}: there is no such file")
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             samples = file.read(int(seconds * file.samplerate), dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as problem:
         raise BenchError(f"{path}: {problem.error_string.strip().rstrip('.')}") from None

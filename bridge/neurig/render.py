@@ -232,7 +232,7 @@ def _reading(path: Path) -> Iterator[soundfile.SoundFile]:
     if path.stat().st_size == 0:
         raise RenderError(f"{path}: the file is empty")
     try:
-        reader = soundfile.SoundFile(path)
+        reader = soundfile.SoundFile(os.fsencode(path))  # as bytes: a name need not be text
     except soundfile.LibsndfileError as problem:
         raise RenderError(f"{path}: {_reason(problem)}") from None
     with reader:
@@ -261,7 +261,7 @@ def _writing(
     """Gives a function that writes a block; libsndfile's errors then name the file that the user knows."""
     try:
         with soundfile.SoundFile(
-            temporary, "w", rate, channels, subtype, format=container
+            os.fsencode(temporary), "w", rate, channels, subtype, format=container
         ) as writer:
             yield writer.write
     except soundfile.LibsndfileError as problem:

@@ -177,7 +177,7 @@ def test_wrong_files_are_refused_in_one_line(tmp_path: Path, text: str, reason: 
 
 
 def test_missing_files_are_refused(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.nam", tmp_path):
+    for path in (tmp_path / "none.nam", tmp_path, tmp_path / ("long" * 1000)):
         with pytest.raises(neurig.ModelError, match=str(path)):
             neurig.load(path)
 

@@ -17,6 +17,7 @@ from python.helpers import Command, esr
 from scipy.signal import resample_poly
 
 import neurig
+from neurig import bench
 from neurig.files import share
 from neurig.render import RenderError, render
 
@@ -138,6 +139,15 @@ def test_what_flac_cannot_hold_is_told(command: Command, gain_model: Path, tmp_p
     assert done.stderr == "" and "peak 3.5 dB" in done.stdout
     assert soundfile.read(tmp_path / "o.wav")[0].tolist() == [0, 1.5, -1.5, 0.5]
     assert 0.99 < soundfile.read(tmp_path / "o.flac")[0].max() <= 1
+
+
+def test_names_that_are_no_text(gain_model: Path, tmp_path: Path, noise: NDArray) -> None:
+    amp, source, target = (tmp_path / os.fsdecode(b"caf\xe9 " + part) for part in (b"amp.nam", b"in.wav", b"out.wav"))
+    gain_model.rename(amp)
+    soundfile.write(os.fsencode(source), noise, RATE, "FLOAT")
+    render(neurig.load(amp), source, target)
+    assert np.array_equal(soundfile.read(os.fsencode(target), dtype="float32")[0], noise / 2)
+    assert np.array_equal(bench.signal(source), noise)
 
 
 def test_very_short_sounds(command: Command, gain_model: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
     :raises ModelError: where it is no file, but a folder, or a pipe whose end may never come
     """
     path = Path(path)
-    if path.exists() and not path.is_file():
+    if os.path.exists(path) and not path.is_file():  # unlike Path.exists, no error where the name is absurd
         raise ModelError(f"{path}: it is {'a folder' if path.is_dir() else 'a pipe or a device'}, not a file")
     try:
         with open(path, "rb") as file:
