@@ -2,6 +2,7 @@
 #pragma once
 #include <m_pd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <filesystem>
@@ -15,6 +16,9 @@
 #include <vector>
 
 #include "../core/neurig.h"
+
+// in Pd's g_canvas.h
+extern "C" int canvas_path_iterate(const t_canvas *, int (*)(const char *folder, void *data), void *data);
 
 namespace {
 
@@ -106,19 +110,75 @@ template <class Take> void read_flags(void *object, const char *name, int &argc,
 
 // ---- Files ----------------------------------------------------------------------------------------------------------
 
+bool has_digit(const std::string &name) {
+  return std::any_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+// A name as Pd reads it where it is typed: numbers lose what Pd does not keep of them; 05 and 1.20 are 5 and 1.2.
+std::string as_read(const std::string &name) {
+  if (!has_digit(name)) return name;
+  t_binbuf *atoms = binbuf_new();
+  binbuf_text(atoms, name.c_str(), name.size());
+  const std::string read = text(binbuf_getnatom(atoms), binbuf_getvec(atoms));
+  binbuf_free(atoms);
+  return read;
+}
+
+// The path of a file that Pd reads as `name`, in a folder or, by slashes, below it. Empty where there is none.
+std::string find_as_read(const std::filesystem::path &folder, const std::string &name, const std::string &extension) {
+  const size_t slash = name.find('/');
+  const bool is_file = slash == std::string::npos;
+  const std::string first = name.substr(0, slash), rest = is_file ? "" : name.substr(slash + 1);
+  std::error_code failed;
+  if (!is_file && std::filesystem::is_directory(folder / first, failed))
+    return find_as_read(folder / first, rest, extension);
+  const std::string wanted = as_read(first);
+  std::filesystem::directory_iterator at(folder, failed), end;
+  for (; !failed && at != end; at.increment(failed)) {
+    const auto &path = at->path();
+    const bool same = as_read(path.filename().string()) == wanted ||
+                      (is_file && path.extension() == extension && as_read(path.stem().string()) == wanted);
+    std::error_code unknown;
+    if (!same || at->is_directory(unknown) == is_file) continue;
+    const std::string found = is_file ? path.string() : find_as_read(path, rest, extension);
+    if (!found.empty()) return found;
+  }
+  return "";
+}
+
+// The same in the folders that Pd searches.
+std::string find_as_read(const t_canvas *canvas, const std::string &name, const std::string &extension) {
+  const char *const home = getenv("HOME");
+  if (!has_digit(name)) return "";
+  if (home && name.rfind("~/", 0) == 0) return find_as_read(std::filesystem::path(home), name.substr(2), extension);
+  if (name[0] == '/') return find_as_read(std::filesystem::path("/"), name.substr(1), extension);
+  std::string found;
+  std::function<bool(const char *)> look = [&](const char *folder) {
+    found = find_as_read(std::filesystem::path(folder), name, extension);
+    return found.empty();
+  };
+  const auto call = [](const char *folder, void *look) -> int {  // 0 ends the search
+    return (*static_cast<std::function<bool(const char *)> *>(look))(folder);
+  };
+  canvas_path_iterate(canvas, call, &look);
+  return found;
+}
+
 // The full path of a file that is looked for as Pd does (in the patch's folder, then along [declare] and the
 // preferences), as it is and with `extension` behind it. Empty where there is none.
 std::string find_file(const t_canvas *canvas, const std::string &name, const char *extension) {
+  std::string found;
   for (const char *ending : {"", extension}) {
     char folder[MAXPDSTRING], *file;
     const int opened = canvas_open(canvas, name.c_str(), ending, folder, &file, sizeof folder, 1);
     if (opened < 0) continue;
     sys_close(opened);
-    std::error_code failed;  // a patch that was opened by a relative path has a relative folder
-    const auto path = std::filesystem::canonical(std::string(folder) + "/" + file, failed);
-    if (!failed) return path.string();
+    found = std::string(folder) + "/" + file;
+    break;
   }
-  return "";
+  if (found.empty()) found = find_as_read(canvas, name, extension);
+  std::error_code failed;  // a patch that was opened by a relative path has a relative folder
+  return std::filesystem::canonical(found, failed).string();
 }
 
 // ---- Work in the background -----------------------------------------------------------------------------------------

@@ -46,12 +46,13 @@ EXPECTED = ("error: neuralamp~: ", "error: mdrnn: ", "bad arguments for message"
 
 
 def write_files(folder: Path) -> list[str]:
-    """Models, good and bad; some names have spaces. Returns the names of the bad ones, as messages have them."""
+    """Models, good and bad; some names have spaces, or numbers that Pd changes. Returns all, as messages have them."""
     models = ROOT / "models"
     crunch, wander = (models / "crunch.nam").read_bytes(), (models / "wander.mdrnn").read_bytes()
     dense = {"type": "dense", "shape": [1], "weights": [[[1], [1], [1]], [0]]}
     files = {
-        "crunch.nam": crunch, "wander.mdrnn": wander, "a cab.wav": (models / "open-back.wav").read_bytes(),
+        "07 plexi 1.20.nam": crunch, "crunch.nam": crunch, "wander.mdrnn": wander,
+        "a cab.wav": (models / "open-back.wav").read_bytes(),
         "two knobs.json": json.dumps({"in_shape": [3], "layers": [dense]}).encode(),
         "cut.nam": crunch[: len(crunch) // 2], "cut.mdrnn": wander[:1000], "empty.nam": b"",
         "noise.nam": bytes(range(256)),
@@ -60,7 +61,7 @@ def write_files(folder: Path) -> list[str]:
     for name, content in files.items():
         (folder / name).write_bytes(content)
     (folder / "takes").mkdir(exist_ok=True)
-    return [*files, "missing.nam", "takes"]
+    return [*files, "missing.nam", "08 missing 1.0.nam", "takes"]
 
 
 def operations(count: int, seed: int, files: Sequence[str]) -> list[str]:

@@ -83,7 +83,7 @@ def test_the_information_comes_from_the_last_outlet(amp_file: AmpFile) -> None:
 
 
 def test_in_every_pd_as_in_python(noise: NDArray[np.float32], pd: str) -> None:
-    """Also two inlets, and numbers and spaces in names."""
+    """Also two inlets."""
     model, x = share("models", "crunch.nam"), noise[:4000].reshape(-1, 2)
     for rate in (44100, 48000):
         heard = render(f"neuralamp~ -ch 2 {model}", x, rate, pd=pd)
@@ -351,9 +351,11 @@ def test_a_failed_load_keeps_what_played(amp_file: AmpFile, tmp_path: Path, cont
 # ---- Files ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["plain.nam", "two words.nam", "take 2 of 3.nam", "in/a folder/7.nam", "äöü.nam"])
+@pytest.mark.parametrize("name", ["plain.nam", "two words.nam", "take 2 of 3.nam", "in/a folder/7.nam", "äöü.nam",
+                                  "007 plexi 1.20.nam", "20230915 take 05.nam", "05 in/1.0 of 2/-03.50 é.nam"])
 @pytest.mark.parametrize("extension", ["", ".nam"])
 def test_names_of_files(amp_file: AmpFile, tmp_path: Path, name: str, extension: str) -> None:
+    """Of numbers in them Pd does not keep all."""
     path = amp_file(name)
     typed = name.removesuffix(".nam") + extension
     told = talk(f"neuralamp~ {typed}", ["bang", "unload", "async 0", f"load {typed}"], outlets=[1], folder=tmp_path)
@@ -365,8 +367,11 @@ def test_names_of_files(amp_file: AmpFile, tmp_path: Path, name: str, extension:
 def test_home_folder(amp_file: AmpFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = amp_file("home/at-home.nam")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    told = talk("neuralamp~ ~/at-home", ["bang"], outlets=[1])
+    numbered = amp_file("home/at home 010.nam")
+    told = talk("neuralamp~ ~/at-home", ["bang", "async 0", "load ~/at home 010", "load ~/at home 011"], outlets=[1])
     assert told[1][0] == f"out 1: loaded {path}"
+    assert told[3][0].replace("\\", "") == f"out 1: loaded {numbered}"
+    assert told[4][0].startswith("error: neuralamp~: ~/at home 11: there is no such file")
 
 
 def test_paths_of_declare_and_patches_opened_by_relative_names(
