@@ -12,6 +12,7 @@ from python.helpers import Command, Mdrnn, esr
 
 import neurig
 from neurig import convert, onnx
+from neurig.convert import onnx as convert_onnx
 from neurig.convert.onnx import Graph
 from neurig.files import share
 
@@ -133,6 +134,23 @@ def test_without_state_the_samples_before_are_given_again(tmp_path: Path, padded
         assert np.abs(found - wanted).max() < 1e-5
         instance.reset()
         assert np.abs(instance.process(X[:100]) - wanted[:100]).max() < 1e-5
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_weights_are_counted(tmp_path: Path, packed: bool) -> None:
+    """Of all floating-point tensors, whichever of its two ways the writer has with a list of lengths."""
+    shapes = [[3], [300, 2, 1], [], [7]]
+    tensors = []
+    for number, shape in enumerate(shapes):
+        lengths = b"".join(convert_onnx._varint(length) for length in shape) if packed else shape
+        kind, size = (7, 8) if number == 3 else (1, 4)  # whole numbers count for nothing
+        content = bytes(size * int(np.prod(shape)))
+        tensors.append(convert_onnx._message({1: lengths, 2: kind, 8: f"t{number}", 9: content}))
+    path = _filter(tmp_path / "filter.onnx", np.ones(20))
+    assert neurig.load(path).info["weights"] == 20
+    graph = convert_onnx._message({5: tensors})
+    path.write_bytes(path.read_bytes() + convert_onnx._message({7: graph}))  # messages of the same field are one
+    assert neurig.load(path).info["weights"] == 20 + 3 + 600 + 1
 
 
 def test_metadata_is_used_and_shown(tmp_path: Path, command: Command) -> None:
