@@ -48,6 +48,11 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[Path]:
         _sync(temporary)
         os.replace(temporary, target)
         _sync(target.parent)
+    except OSError as problem:
+        named = {problem.filename, problem.filename2} - {None}
+        if problem.errno and (not named or str(temporary) in map(str, named)):  # what nobody has asked for
+            raise OSError(problem.errno, problem.strerror, str(path)) from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

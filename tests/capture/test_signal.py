@@ -1,5 +1,6 @@
 """The test signal: what its description says is in it."""
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,14 @@ def test_what_cannot_be_made(tmp_path: Path, options: list[str], message: str) -
     run = CliRunner().invoke(main, ["capture", "make", str(tmp_path / options[0]), *options[1:]])
     assert run.exit_code and message in run.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_keeps_the_old_file(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "test.wav").write_text("old")
+    done = command("capture", "make", "test.wav", "--seconds", "30", code=1,
+                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)))
+    assert done.stderr.startswith("Error: test.wav: the disk is full")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
 @pytest.mark.parametrize("comment", ["", "on Sunday", "[]", '{"signal": "other"}', '{"signal": "neurig capture"}'])

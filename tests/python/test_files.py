@@ -1,5 +1,6 @@
 """Files are found, and written whole or not at all."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -34,6 +35,16 @@ def test_a_failure_keeps_the_old_file(tmp_path: Path) -> None:
         1 / 0
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["take.wav"]
+
+
+def test_a_failure_names_the_file_that_was_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "take.wav"
+    for name in (None, str(tmp_path / ".take.wav.tmp")):
+        with pytest.raises(OSError, match="No space left.*take.wav'$") as failure, atomic(path) as temporary:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name and str(temporary))
+        assert failure.value.filename == str(path)
+    with pytest.raises(FileNotFoundError, match="other.wav"), atomic(path):
+        (tmp_path / "other.wav").read_bytes()
 
 
 def test_a_link_stays_a_link(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from neurig.capture import timing
+from neurig.capture import timing, wav
 from neurig.capture.signal import CLICKS, Passage, described
 from neurig.capture.timing import Samples
 
@@ -436,4 +436,4 @@ def write(report: Report, path: str | os.PathLike[str]) -> None:
     if not len(report.aligned_output):
         raise ValueError(f"{report.output}: it could not be aligned")
     with atomic(path) as temporary:
-        soundfile.write(temporary, report.aligned_output, report.rate, "FLOAT", format="WAV")
+        wav.write(temporary, report.aligned_output, report.rate, "FLOAT")

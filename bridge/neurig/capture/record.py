@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 import neurig
+from neurig.capture import wav
 from neurig.capture.check import Channel, Report, check, read
 from neurig.files import atomic
 from neurig.rig.wire import BLOCK_SIZE_CHANGED, Decoder
@@ -165,7 +165,7 @@ def record(
             try:
                 started = _take(settings, len(samples) / source.rate, take, show)
                 answer = np.load(settings["answer"])
-                soundfile.write(unfinished, answer, started.rate, "FLOAT" if floating else "PCM_24", format="WAV")
+                wav.write(unfinished, answer, started.rate, "FLOAT" if floating else "PCM_24")
                 report = check(signal, unfinished, channel, called=target)
                 jump = next((problem.what for problem in report.problems if problem.kind == "jump"), None)
                 if not jump or take == tries:

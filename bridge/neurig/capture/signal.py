@@ -26,11 +26,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from neurig.capture import strings
+from neurig.capture import strings, wav
 from neurig.files import atomic
 
 RATES = (22050, 192000)
@@ -219,6 +218,4 @@ def make(path: str | os.PathLike[str], seconds: float = 180.0, rate: int = 48000
     """
     with atomic(path) as temporary:
         samples = signal(seconds, rate, seed)
-        with soundfile.SoundFile(temporary, "w", rate, 1, "PCM_24", format="WAV") as file:
-            file.comment = describe(seconds, rate, seed)
-            file.write(samples)
+        wav.write(temporary, samples, rate, "PCM_24", describe(seconds, rate, seed))
