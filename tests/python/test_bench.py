@@ -146,7 +146,7 @@ def test_refused_models_do_not_stop_the_rest(
     assert {rows[1][name] for name in ROW - {"model", "engine", "block", "channels", "refused"}} == {None}
     row = json.loads(command(*arguments, "--slim", 0.75, "--json").stdout)[3]
     assert row["refused"] == "flags 0, slim 0.75" and row["slim"] == 0.75
-    done = command(*arguments, "--plot", "bars.svg")
+    done = command(*arguments, "--block", 16, "--block", 64, "--plot", "bars.svg")
     assert "refused" in done.stdout and done.stderr == "half refused odd.nam: too odd\n"
 
 

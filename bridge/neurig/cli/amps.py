@@ -133,9 +133,9 @@ def bench(models: tuple[str, ...], blocks: tuple[int, ...], channels: int, peers
         how = f"medians of {rounds} rounds" if rounds > 1 else "one round"
         click.echo(f"{machine()}\n{count}, {how}, ns of CPU time\n")
         click.echo(table(rows))
-        for row in rows:
-            if row.refused:
-                click.echo(f"{row.engine} refused {Path(row.model).name}: {row.refused}", err=True)
+        refusals = (f"{row.engine} refused {Path(row.model).name}: {row.refused}" for row in rows if row.refused)
+        for refusal in dict.fromkeys(refusals):  # once for all block sizes
+            click.echo(refusal, err=True)
     if picture:
         plot(rows, picture)
 
