@@ -141,6 +141,10 @@ void neurig_model_release(neurig_model *model) {
   if (model && model->references.fetch_sub(1, std::memory_order_acq_rel) == 1) delete model;
 }
 const char *neurig_model_info(const neurig_model *model) { return model->model->info_text.c_str(); }
+const char *neurig_model_warning(const neurig_model *model) {
+  const auto found = model->model->info.find("warning");
+  return found == model->model->info.end() ? nullptr : found->get_ref<const std::string &>().c_str();
+}
 int neurig_model_is_amp(const neurig_model *model) { return model->amp() != nullptr; }
 int neurig_model_is_predictor(const neurig_model *model) { return model->amp() == nullptr; }
 double neurig_model_rate(const neurig_model *model) { return model->model->rate; }

@@ -80,6 +80,8 @@ void neurig_model_release(neurig_model *model);
  * (a sentence, where something about the file is doubtful), "dimension", "units", "layers", "mixtures" (predictors),
  * "metadata". Belongs to the model. */
 const char *neurig_model_info(const neurig_model *model);
+/* That warning, to be told when the model is loaded; NULL where there is none. Belongs to the model. */
+const char *neurig_model_warning(const neurig_model *model);
 int neurig_model_is_amp(const neurig_model *model);
 int neurig_model_is_predictor(const neurig_model *model);
 /* The rate the model was made for in Hz; 0 where it has none. */

@@ -269,6 +269,8 @@ void take(NeuralAmp *x, Loaded loaded) {
   swap(player, std::move(loaded.instance));
   player.model = std::move(loaded.model);
   player.path = std::move(loaded.path);
+  if (const char *warning = neurig_model_warning(player.model.get()))
+    post("neuralamp~: %s: %s", player.path.c_str(), warning);
   for (size_t knob = 0; knob < std::min(player.knobs.size(), player.knob_inlets.size()); knob++)
     if (player.knob_inlets[knob].moved) turn(player, knob, static_cast<float>(player.knob_inlets[knob].last));
   clock_delay(player.clock, kPollMs);

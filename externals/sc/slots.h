@@ -314,6 +314,8 @@ template <class Self, class Player, class Voice> struct SlotUnit : public SCUnit
       report.head[Report::kOk] = 1;
 
     if (report.head[Report::kOk]) {
+      if (const char *warning = neurig_model_warning(model))
+        Print("%s: %.1000s: %.1000s\n", Self::kRead, path.c_str(), warning);
       Slot &slot = slots[command->slot];
       if (slot.model) neurig_model_release(slot.model);
       slot = {model, path, "", {}};

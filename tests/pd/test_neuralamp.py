@@ -348,6 +348,13 @@ def test_a_failed_load_keeps_what_played(amp_file: AmpFile, tmp_path: Path, cont
     assert failed[3][0] == f"out 1: loaded {amp_file()}"
 
 
+def test_what_is_doubtful_about_a_file_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "two.nam"
+    path.write_text('{"architecture": "Linear", "config": {"receptive_field": 1, "out_channels": 2}, "weights": [1]}')
+    told = talk("neuralamp~", ["async 0", f"load {path}"])
+    assert f"neuralamp~: {path}: it has 2 outputs; the first is heard" in told[2]
+
+
 # ---- Files ----------------------------------------------------------------------------------------------------------
 
 

@@ -150,6 +150,14 @@ def test_names_that_are_no_text(gain_model: Path, tmp_path: Path, noise: NDArray
     assert np.array_equal(bench.signal(source), noise)
 
 
+def test_what_is_doubtful_about_a_model_is_told(command: Command, tmp_path: Path, noise: NDArray) -> None:
+    config = {"receptive_field": 1, "out_channels": 2}
+    (tmp_path / "two.nam").write_text(json.dumps({"architecture": "Linear", "config": config, "weights": [1]}))
+    soundfile.write(tmp_path / "in.wav", noise, RATE, "FLOAT")
+    done = command("render", "two.nam", "in.wav", "out.wav")
+    assert done.stderr == "two.nam: it has 2 outputs; the first is heard\n"
+
+
 def test_very_short_sounds(command: Command, gain_model: Path, tmp_path: Path) -> None:
     for frames in (1, 2, 17):
         for rate in (RATE, 44100):

@@ -189,6 +189,13 @@ def test_reasons_are_printed(server: str, tmp_path: Path) -> None:
     assert "no path given" in said
 
 
+def test_what_is_doubtful_about_a_file_is_printed(server: str, tmp_path: Path) -> None:
+    doubtful = tmp_path / "two.nam"
+    doubtful.write_text('{"architecture": "Linear", "config": {"receptive_field": 1, "out_channels": 2}, "weights": [1]}')
+    _, said = perform([(0, [message("/cmd", "neuralamp_read", 0, str(doubtful))])], 0.1, server=server)
+    assert f"neuralamp_read: {doubtful}: it has 2 outputs; the first is heard" in said
+
+
 def test_free_fades_to_silence(server: str, x: np.ndarray, a: Path) -> None:
     y = render(a, x, RATE, server, events=[(0.2, [message("/cmd", "neuralamp_free", 0)])])
     expected = play(a, x)

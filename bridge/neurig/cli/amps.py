@@ -62,6 +62,8 @@ def render(model: str, source: str, target: str, params: tuple[tuple[str | int, 
                                exact=exact)
     except RenderError as problem:
         raise click.ClickException(str(problem)) from None
+    if warning := loaded.info.get("warning"):
+        click.echo(f"{model}: {warning}", err=True)
     loud = f"peak {20 * math.log10(done.peak):.1f} dB" if done.peak else "silent"
     channels = {1: "mono", 2: "stereo"}.get(done.channels, f"{done.channels} channels")
     click.echo(f"{target}: {done.frames / done.rate:.2f} s, {done.rate} Hz, {channels}, {loud}")

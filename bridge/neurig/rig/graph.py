@@ -9,6 +9,7 @@ thread, and what they change falls between two blocks.
 import heapq
 import math
 import os
+import sys
 import time
 import weakref
 from collections.abc import Callable, Iterable
@@ -510,6 +511,8 @@ def read(type_name: str, path: str, rate: int, block: int) -> Any:
                 raise RigError("bad_file", f"{path}: it is a predictor, not an amp")
             if type_name == "ir" and model.info["family"] != "IR":
                 raise RigError("bad_file", f"{path}: it is an amp; make a node of the type amp for it")
+            if warning := model.info.get("warning"):
+                print(f"neurig: {path}: {warning}", file=sys.stderr)
             _models[key] = model
         return Prepared(model, rate, block)
     except (OSError, neurig.ModelError, soundfile.LibsndfileError) as problem:
