@@ -96,7 +96,8 @@ template <class Take, class TakeWord>
 void read_flags(void *object, const char *name, int &argc, t_atom *&argv, Take take, TakeWord take_word) {
   while (argc && argv->a_type == A_SYMBOL && argv->a_w.w_symbol->s_name[0] == '-') {
     const std::string flag = argv->a_w.w_symbol->s_name;
-    const bool number = argc > 1 && argv[1].a_type == A_FLOAT, word = argc > 1 && argv[1].a_type == A_SYMBOL;
+    const bool number = argc > 1 && argv[1].a_type == A_FLOAT;
+    const bool word = argc > 1 && argv[1].a_type == A_SYMBOL && argv[1].a_w.w_symbol->s_name[0] != '-';
     const bool good = number ? take(flag, argv[1].a_w.w_float) : word && take_word(flag, argv[1].a_w.w_symbol->s_name);
     const int used = number || good ? 2 : 1;
     if (!good) pd_error(object, "%s: bad flag: %s", name, text(used, argv).c_str());

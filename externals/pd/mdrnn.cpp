@@ -22,6 +22,7 @@ using Predictor = std::unique_ptr<neurig_predictor, Free<neurig_predictor_free>>
 using Session = std::unique_ptr<neurig_session, Free<neurig_session_free>>;
 
 constexpr int kMaxDimension = 64;
+constexpr double kTolerance = 1e-3;  // of values beyond 0 and 1, as in a session
 constexpr const char *kManual = "manual";
 
 // What a load gives: a predictor, or the reason why not.
@@ -258,8 +259,13 @@ void condition(Mdrnn *x, int argc, const t_atom *argv) {
   float frame[kMaxDimension];
   if (!numbers(x, argc, argv, values)) return;
   const double *const own = argc == dimension ? values + 1 : values;
+  if (own != values && values[0] < 0) return pd_error(x, "mdrnn: dt is %g, but time goes on", values[0]);
+  for (int i = 0; i < dimension - 1; i++) {
+    if (own[i] < -kTolerance || own[i] > 1 + kTolerance)
+      return pd_error(x, "mdrnn: x%d is %g, but values go from 0 to 1", i + 1, own[i]);
+    frame[i + 1] = static_cast<float>(std::clamp(own[i], 0., 1.));
+  }
   frame[0] = static_cast<float>(argc == dimension ? values[0] : player.heard ? now(player) - player.last : 0);
-  std::copy_n(own, dimension - 1, frame + 1);
   player.heard = true;
   player.last = now(player);
   neurig_predictor_condition(player.predictor.get(), frame);
@@ -336,14 +342,15 @@ bool choose_mode(Player &player, const char *name) {
   return true;
 }
 
-void mode(Mdrnn *x, t_symbol *, int argc, t_atom *argv) {
-  const std::string name = text(argc, argv);
+void set_mode(Mdrnn *x, const std::string &name) {
   if (choose_mode(*x->player, name.c_str())) return;
   std::string modes = kManual;
   for (int i = 0; i < NEURIG_MODES; i++) modes += std::string(", ") + neurig_mode_name(i);
   pd_error(x, "mdrnn: mode: there is no mode %s, but %s", name.empty() ? "without a name" : name.c_str(),
            modes.c_str());
 }
+
+void mode(Mdrnn *x, t_symbol *, int argc, t_atom *argv) { set_mode(x, text(argc, argv)); }
 
 void run(Mdrnn *x, t_float on) {
   x->player->run = on != 0;
@@ -464,7 +471,7 @@ void *create(t_symbol *, int argc, t_atom *argv) {
   choose_mode(player, kManual);
   read_flags(
       x, "mdrnn", argc, argv, [&](const std::string &flag, t_float value) { return read_flag(player, flag, value); },
-      [&](const std::string &flag, const char *word) { return flag == "-mode" && choose_mode(player, word); });
+      [&](const std::string &flag, const char *word) { return flag == "-mode" && (set_mode(x, word), true); });
   if (argc) {
     player.in_background = false;  // who opens a patch expects that it plays
     load(x, nullptr, argc, argv);

@@ -119,7 +119,8 @@ def test_loads_in_the_background_and_plays_on() -> None:
 
 
 @pytest.mark.parametrize("message", [
-    "0.1 0.2", "0.1", "1 2 3 4 5", "0.1 0.2 high", "list 0.1 b 0.2", "play 1 2", "symbol x", "seed", "seed -1",
+    "0.1 0.2", "0.1", "1 2 3 4 5", "0.1 1.5 0.3", "0.1 -1 0.2 0.3", "-0.1 0.1 0.2 0.3", "0.1 0.2 high",
+    "list 0.1 b 0.2", "play 1 2", "symbol x", "seed", "seed -1",
     "seed 0.5", "seed x", "pitemp 0", "pitemp -1", "pitemp", "sigmatemp -0.1", "sigmatemp x", "timescale -1",
     "timescale",
     "async", "load", "load missing", "load two words",
@@ -163,11 +164,18 @@ def test_an_amp_is_refused_with_the_name_of_its_object() -> None:
 
 
 @pytest.mark.parametrize("text", [
-    "-seed -1", "-seed", "-seed x", "-loud 1", "-mode solo", "-mode 1", "-mode", "-mix 2", "- 1",
+    "-seed -1", "-seed", "-seed x", "-loud 1", "-mode 1", "-mode", "-mix 2", "- 1",
 ])  # fmt: skip
 def test_wrong_flags_get_a_clear_error(text: str) -> None:
     told = talk(f"mdrnn {text} -seed 7 {WANDER}", ["bang"])
     assert told[0][0].startswith("error: mdrnn: bad flag: ")
+
+
+def test_a_wrong_mode_is_told_from_the_file() -> None:
+    told = talk(f"mdrnn -mode batle {WANDER}", ["info"], outlets=[2])
+    modes = "manual, callresponse, polyphony, battle, useronly, filter"
+    assert told[0] == [f"error: mdrnn: mode: there is no mode batle, but {modes}"]
+    assert told[1][0] == f"out 2: loaded {WANDER}"
 
 
 # ---- The session in the patch
