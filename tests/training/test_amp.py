@@ -123,7 +123,7 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_been(tmp_path: Path, optim
 
 def test_what_a_checkpoint_is_not_for(tmp_path: Path) -> None:
     checkpoint = tmp_path / "checkpoint.pt"
-    assert "no other" in Training(recordings(), brief(), checkpoint).resume()
+    assert "checkpoint.pt is missing" in Training(recordings(), brief(), checkpoint).resume()
     Training(recordings(), brief(steps=2), checkpoint).run()
     assert "seed" in Training(recordings(), brief(seed=5), checkpoint).resume()
     assert "recordings" in Training(recordings(5), brief(), checkpoint).resume()

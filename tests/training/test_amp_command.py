@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from training.test_amp import brief, recordings
 import neurig
 from neurig.training import amp_profile
 from neurig.training.amp import Training
+from neurig.training.amp_data import SETTLING, Part
 
 SMALL = ("--arch", "lstm-4", "--threads", 1, "--optimizer", "adam", "--batch", 16, "--segment", 128)
 Files = tuple[Path, Path]
@@ -88,6 +90,11 @@ def test_command(command: Command, files: Files, tmp_path: Path) -> None:
     other = command("train", "amp", *files, *SMALL, "--epochs", 1, "--seed", 2, "--name", "My Muff")
     assert "had another seed. The earlier one is now in profiles/My Muff/earlier-1" in other.stdout
     assert weights(profile / "earlier-1") == made != weights(profile), "nothing is lost"
+    (profile / "checkpoint.pt").unlink()
+    made = weights(profile)
+    other = command("train", "amp", *files, *SMALL, "--epochs", 1, "--name", "My Muff")
+    assert "checkpoint.pt is missing. The earlier one is now in profiles/My Muff/earlier-2" in other.stdout
+    assert weights(profile / "earlier-2") == made, "nor is one whose checkpoint was thrown away"
 
 
 def test_knobs(command: Command, files: Files, tmp_path: Path) -> None:
@@ -150,6 +157,22 @@ def test_the_core_plays_what_was_trained(architecture: str, knobs: bool, tmp_pat
     assert np.sum((ours - core) ** 2) < 1e-6 * np.sum(core**2), "it is as loud as the device, and not as the training"
 
 
+def test_the_core_agrees_where_the_test_begins_silently(tmp_path: Path) -> None:
+    """Of a silent answer there is no error-to-signal ratio: the rounding of a float would be all of it."""
+    data = recordings(6)
+    [part] = data.test
+    silent = 2 * SETTLING + RATE  # more than what is heard of it at first
+    signal = np.concatenate([np.zeros(silent, np.float32), part.source[part.start :]])
+    target = np.concatenate([np.zeros(silent, np.float32), part.target[part.start :]])
+    quiet = replace(data, test=[Part(signal, target, part.knobs)])
+    training = Training(quiet, brief(architecture="lstm-4"))
+    for name, tensor in training.network.tensors().items():  # no bias: silence is silent
+        if "bias" in name:
+            tensor.data.zero_()
+    training.best = training.network.state_dict()
+    assert amp_profile.export(training, tmp_path)[2] < 1e-10
+
+
 def test_an_export_that_does_not_agree_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     training = Training(recordings(6), brief())
     real = training.network.export
@@ -163,9 +186,11 @@ def test_an_export_that_does_not_agree_is_refused(tmp_path: Path, monkeypatch: p
     (("dry", "nothing.wav"), 1, "nothing.wav: there is no such file"),
     (("muff", "dry"), 1, "order IN OUT"),
     (("dry", "dry"), 1, "is a copy of"),
-    (("dry", "muff", "--arch", "wavenet9"), 1, "there is no architecture 'wavenet9'"),
+    (("dry", "nothing.wav", "--arch", "wavenet9"), 1, "there is no architecture 'wavenet9'"),
     (("dry", "muff", "--arch", "lstm-4", "--loss", "beauty=1"), 1, "there is no loss 'beauty'"),
-    (("dry", "muff", "--arch", "lstm-4", "--resume"), 1, "no training to go on with"),
+    (("dry", "muff", "--arch", "lstm-4", "--resume"), 1, "no training to go on with: profiles/muff/checkpoint.pt is missing"),
+    (("dry", "muff", "--arch", "lstm-4", "-o", "dry"), 1, "dry.wav: this is a file, and a profile is a folder"),
+    (("dry", "muff", "--arch", "nano", "--batch", 1_000_000), 1, "at most a --batch of 409"),
     (("dry", "muff", "--device", "cuda:7"), 1, "no device cuda:7"),
     (("dry", "muff", "--minutes", 1, "--epochs", 3), 1, "give one of them"),
     (("--pair", "dry", "muff", "gain=2"), 1, "gain is at 2"),

@@ -160,8 +160,11 @@ def _train(pairs: list["Pair"], validation: list["Pair"], test: list["Pair"], fo
            resume: bool | None, channel: Literal["left", "right"] | None, device: str, threads: int | None,
            chosen: dict[str, Any]) -> None:
     from neurig.training import TrainingError, amp_data, amp_presets, amp_profile
-    from neurig.training.amp import Training
+    from neurig.training.amp import Training, network
 
+    network(chosen["architecture"])  # is there such a one? The recordings take their time
+    if folder.exists() and not folder.is_dir():
+        raise TrainingError(f"{folder}: this is a file, and a profile is a folder. Give another one with -o")
     device = amp_presets.device(device, threads)
     data = amp_data.load(pairs, validation, test, channel, lambda line: click.echo(line, err=True))
     settings = amp_presets.settings(data, **chosen)
@@ -173,7 +176,7 @@ def _train(pairs: list["Pair"], validation: list["Pair"], test: list["Pair"], fo
         click.echo(f"Going on after step {training.progress.step}" + (training.finished and f": {training.finished}"))
     elif resume:
         raise TrainingError(f"there is no training to go on with: {begins_anew}")
-    elif training.checkpoint.exists() and resume is None:
+    elif resume is None and any((folder / name).exists() for name in amp_profile.FILES):
         click.echo(f"Beginning anew: {begins_anew}. The earlier one is now in {_set_aside(folder)}")
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob(".*.tmp"):  # by a training that was killed while it wrote

@@ -22,6 +22,7 @@ from neurig.training import TrainingError, kernel, networks
 from neurig.training.amp_data import SETTLING, Data, Part, Windows
 from neurig.training.checkpoint import Resumable
 from neurig.training.losses import Loss
+from neurig.training.networks import Network
 from neurig.training.soap import Soap
 
 _STEEPEST = 1.0  # norm to which a gradient is clipped
@@ -29,6 +30,7 @@ _LAST_RATE = 1e-3  # of the peak rate, at the end
 _LANES = 16  # stretches of a part that are judged at a time
 _BLOCK = 4096  # samples of each
 _MEMORY = 0.98  # what the mean loss keeps of itself at each step
+_LARGEST = 1 << 21  # samples that a step may take in: of more, not even large machines can remember all layers
 _RETRIES = 3  # with half the rate, where the loss was no number any more
 _FORMAT = 1  # of the checkpoint
 _OPEN = {"steps", "minutes", "patience", "early_stopping"}  # settings that may change when a training is resumed
@@ -109,6 +111,17 @@ class Progress:
         return self.history[self.best].esr if self.best >= 0 else math.inf
 
 
+def network(architecture: str, knobs: int = 0) -> Network:
+    """A network that has learned nothing yet.
+
+    :raises TrainingError: where there is none of that name
+    """
+    try:
+        return networks.network(architecture, knobs)
+    except ValueError as problem:
+        raise TrainingError(f"--arch: {problem}") from None
+
+
 class Training(Resumable):
     """One training, from its beginning or from where a checkpoint left it.
 
@@ -125,17 +138,15 @@ class Training(Resumable):
         """:param checkpoint: a file that keeps the training over an interruption
         :param device: of PyTorch
         :param clock: tells the seconds of ``minutes``
-        :raises TrainingError: where the architecture is unknown, or the recordings are too short for it
+        :raises TrainingError: where the architecture is unknown, the recordings are too short for it, or a step would
+            take more memory than there is
         """
         identity = {name: value for name, value in asdict(settings).items() if name not in _OPEN}
         super().__init__(checkpoint, {"format": _FORMAT, "recordings": data.identity(), **identity}, device, share=0.02)
         self.data, self.settings = data, settings
         self.loss = Loss(settings.loss)
         torch.manual_seed(settings.seed)
-        try:
-            self.network = networks.network(settings.architecture, len(data.knobs)).to(device)
-        except ValueError as problem:
-            raise TrainingError(f"--arch: {problem}") from None
+        self.network = network(settings.architecture, len(data.knobs)).to(device)
         self.compute: Any = kernel.fused(self.network) if device == "cpu" else self.network
         self.recurrent = hasattr(self.network, "step")
         self.context = settings.settle if self.recurrent else self.network.receptive_field - 1
@@ -146,6 +157,11 @@ class Training(Resumable):
             needed, seconds = (self.context + self.stretch) / data.rate, self.windows.shortest() / data.rate
             raise TrainingError(f"{seconds:.1f} s are too short for {settings.architecture}, which learns segments of "
                                 f"{needed:.1f} s. Record longer; three minutes are good")
+        if settings.batch * (self.context + settings.segment) > _LARGEST:
+            most = _LARGEST // (self.context + settings.segment)
+            raise TrainingError(f"{settings.batch} segments of {settings.segment} samples are more than fit into memory "
+                                f"at a time: at most a --batch of {most}" if most else
+                                f"a --segment of {settings.segment} samples does not fit into memory")
         self.progress = Progress()
         self.optimizer = self._optimizer()
         self.best = copy.deepcopy(self.network.state_dict())

@@ -168,13 +168,16 @@ def _together(evaluations: Sequence[Any]) -> dict[str, float]:
 
 @torch.no_grad()
 def _agreement(network: Network, model: Model, part: Part) -> float:
-    """The error-to-signal ratio between what PyTorch computes in double precision and what the core does.
+    """The error-to-signal ratio between what PyTorch computes in double precision and what the core does, where the
+    device is loudest: of silence there is none.
 
     :raises TrainingError: where they do not agree
     """
     rate = round(model.rate)
-    start = part.judged.start
-    signal = slice(start, min(start + round(_CHECKED * rate), len(part.source)))
+    length = min(round(_CHECKED * rate), part.judged.stop - part.judged.start)
+    starts = range(part.judged.start, part.judged.stop - length + 1, length)
+    start = max(starts, key=lambda start: float(np.sum(np.square(part.target[start : start + length]))))
+    signal = slice(start, start + length)
     inputs = part.inputs(signal)[None].double()
     silence = inputs[:, :, :1].repeat(1, 1, max(rate // 2, network.receptive_field - 1))
     silence[:, 0] = 0

@@ -59,7 +59,7 @@ class Resumable(ABC):
         :raises OSError: where it cannot be read
         """
         if self.checkpoint is None or not self.checkpoint.exists():
-            return "there is no other to go on with"
+            return f"{self.checkpoint or 'a checkpoint'} is missing"
         file = io.BytesIO(self.checkpoint.read_bytes())
         try:
             content = torch.load(file, map_location=self.device, weights_only=True)  # which admits no code
@@ -69,7 +69,7 @@ class Resumable(ABC):
             self._restore(content)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, OSError, EOFError,
                 UnpicklingError) as problem:
-            reason = str(problem).partition("\n")[0]
+            reason = str(problem).partition("\n")[0].partition(". ")[0]
             raise TrainingError(f"{self.checkpoint}: this is no whole checkpoint ({reason}). --restart begins "
                                 "anew") from None
         return ""
