@@ -19,6 +19,11 @@ int level_of(const Instance *instance, int asked) {
   return asked != NEURIG_LEVEL_RAW && !std::isnan(levels.loudness) ? NEURIG_LEVEL_NORMALISED : NEURIG_LEVEL_RAW;
 }
 
+void multiply(const float *x, const float *gains, float *out, int n) {
+#pragma GCC ivdep
+  for (int i = 0; i < n; i++) out[i] = x[i] * gains[i];
+}
+
 }  // namespace
 
 Amp::Amp(double rate, int channels) : rate_(rate), channels_(channels), gain_{1, 1}, out_{1, 1}, bypass_{0, 0} {
@@ -128,24 +133,20 @@ void Amp::run(Voice &voice, const float *in, float *out, int n) {
     std::fill_n(out, size, 0.f);
     return;
   }
-  for (int i = 0; i < n; i++) {
-    const float gain = voice.in.next();
-    for (int at = i; at < size; at += n) out[at] = in[at] * gain;
-  }
+  float gains[kBlock];
+  voice.in.fill(gains, n);
+  for (int at = 0; at < size; at += n) multiply(in + at, gains, out + at, n);
   voice.instance->process(out, out, n);
-  for (int i = 0; i < n; i++) {
-    const float gain = voice.out.next();
-    for (int at = i; at < size; at += n) out[at] *= gain;
-  }
+  voice.out.fill(gains, n);
+  for (int at = 0; at < size; at += n) multiply(out + at, gains, out + at, n);
 }
 
 void Amp::chunk(const float *const *in, float *const *out, int n) {
   const int size = channels_ * n;
   float *const driven = driven_.data(), *const wet = wet_.data(), *const leaving = leaving_.data();
-  for (int i = 0; i < n; i++) {
-    const float gain = gain_.next();
-    for (int k = 0; k < channels_; k++) driven[k * n + i] = in[k][i] * gain;
-  }
+  float gains[kBlock], bypass[kBlock];
+  gain_.fill(gains, n);
+  for (int k = 0; k < channels_; k++) multiply(in[k], gains, driven + k * n, n);
   if (!fade_) start_next();
   run(current_, driven, wet, n);
   if (fade_) {
@@ -161,13 +162,14 @@ void Amp::chunk(const float *const *in, float *const *out, int n) {
       old_.instance = nullptr;
     }
   }
-  for (int i = 0; i < n; i++) {
-    const float gain = out_.next(), b = bypass_.next();
-    for (int k = 0; k < channels_; k++) {
-      const float dry = in[k][i], y = wet[k * n + i] * gain;
-      out[k][i] = b == 1 ? dry : y + b * (dry - y);
+  out_.fill(gains, n);
+  bypass_.fill(bypass, n);
+  for (int k = 0; k < channels_; k++)
+#pragma GCC ivdep
+    for (int i = 0; i < n; i++) {
+      const float dry = in[k][i], y = wet[k * n + i] * gains[i];
+      out[k][i] = bypass[i] == 1 ? dry : y + bypass[i] * (dry - y);
     }
-  }
 }
 
 void Amp::reset() {

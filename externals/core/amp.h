@@ -1,5 +1,7 @@
 // An instance in a host's signal path: gains, bypass, and a crossfade whenever the instance is replaced.
 #pragma once
+#include <algorithm>
+
 #include "instance.h"
 
 namespace neurig {
@@ -28,9 +30,12 @@ class Amp {
       if (samples) step = (target - now) / float(samples);
       else now = target;
     }
-    float next() {
-      if (now != target) now = step == 0 || (step > 0) == (now + step >= target) ? target : now + step;
-      return now;
+    // Its next values.
+    void fill(float *values, int n) {
+      for (int i = 0; i < n; i++) {
+        if (now == target) return std::fill_n(values + i, n - i, now), void();
+        values[i] = now = step == 0 || (step > 0) == (now + step >= target) ? target : now + step;
+      }
     }
   };
   // An instance with the gains that its level takes.
