@@ -218,7 +218,6 @@ class WaveNet : public Net {
                         layer.layer1x1.bias.data(), layer.kernel.run};
 
     outputs = post_head_.empty() ? arrays_.back().head.outputs : post_head_.back().outputs;
-    memory = condition_net_ ? condition_net_->memory : 0;
     if (condition_net_) macs += condition_net_->macs;
     each_part([this](auto &part) { macs += part.macs(); });
     for (const Array &array : arrays_) {
@@ -226,6 +225,7 @@ class WaveNet : public Net {
       memory += array.head.look();
     }
     for (const Conv &conv : post_head_) memory += conv.look();
+    if (condition_net_) memory = condition_net_->memory < 0 ? -1 : memory + condition_net_->memory;
   }
 
   void lay_out(Layout &layout) override {

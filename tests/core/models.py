@@ -54,9 +54,11 @@ def wavenet_weights(arrays: list[dict[str, Any]], rng: np.random.Generator, scal
     return np.concatenate([*parts, [scale]]).astype(np.float32).astype(np.float64)
 
 
-def wavenet(arrays: list[dict[str, Any]], weights: Floats, x: Floats, taps: Floats = np.ones(1)) -> Floats:
-    """Output of a WaveNet whose past was silence for as long as it remembers. Its condition is the input, filtered by
-    ``taps``."""
+def wavenet(arrays: list[dict[str, Any]], weights: Floats, x: Floats, condition: Floats | None = None) -> Floats:
+    """Output of a WaveNet whose past was silence for as long as it remembers.
+
+    :param condition: with as long a past; the input, where it is not given
+    """
     past = sum((a["kernel_size"] - 1) * sum(a["dilations"]) for a in arrays)
     signal = np.concatenate([np.zeros(past), x])
     at = 0
@@ -67,7 +69,7 @@ def wavenet(arrays: list[dict[str, Any]], weights: Floats, x: Floats, taps: Floa
         at += size
         return weights[at - size : at].reshape(shape)
 
-    condition = np.convolve(signal, taps)[: len(signal)]
+    condition = signal if condition is None else condition
     hidden, head = signal[None], None
     for a in arrays:
         c, k, rows = a["channels"], a["kernel_size"], a["channels"] * (2 if a["gated"] else 1)

@@ -85,7 +85,27 @@ def test_a_filter_as_condition(wrapped: bool) -> None:
         condition = {"architecture": "SlimmableContainer", "config": {"submodels": sizes}}
     model = parse(models.model_file("WaveNet", {"layers": arrays, "condition_dsp": condition}, weights))
     x = noise()
-    assert esr(model.instance().process(x), models.wavenet(arrays, weights, x.astype(float), taps)) < 1e-11
+    past = np.zeros(model.info["receptive_field"] - 1)
+    filtered = np.convolve(np.concatenate([past, x]), taps)[3 : -3]  # without its own past and tail
+    wanted = models.wavenet(arrays, weights, x.astype(float), condition=filtered)
+    assert esr(model.instance().process(x), wanted) < 1e-11
+
+
+def test_an_lstm_as_condition() -> None:
+    """The model remembers for ever then, and can be computed exactly."""
+    arrays, rng = WAVENETS["feather"], np.random.default_rng(RNG_SEED)
+    weights, own = models.wavenet_weights(arrays, rng), models.lstm_weights(6, 2, rng)
+    config = {"input_size": 1, "hidden_size": 6, "num_layers": 2}
+    condition = json.loads(models.model_file("LSTM", config, own))
+    model = parse(models.model_file("WaveNet", {"layers": arrays, "condition_dsp": condition}, weights))
+    x = np.concatenate([np.zeros(24000), noise(3000)])
+    made = models.lstm(6, 2, own, x)
+    past = parse(models.model_file("WaveNet", {"layers": arrays}, weights)).info["receptive_field"] - 1
+    wanted = models.wavenet(arrays, weights, x, condition=np.concatenate([np.full(past, made[0]), made]))[24000:]
+    assert model.info["receptive_field"] is None
+    usual, exact = (model.instance(exact=exact).process(x[24000:]) for exact in (False, True))
+    assert esr(usual, wanted) < 1e-10 and esr(exact, wanted) < 1e-11
+    assert not np.array_equal(usual, exact)
 
 
 @pytest.mark.parametrize(("inputs", "outputs"), [(2, 2), (1, 3), (3, 1)])
