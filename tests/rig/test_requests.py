@@ -44,6 +44,10 @@ class TestAnswers:
         assert rig.do("/rig/free", "x") == ("/rig/done", "/rig/free", "x")
         assert rig.list() == []
 
+    def test_what_can_be_no_knob_may_be_a_slip(self, rig: Client) -> None:
+        code, text = rig.fails("/rig/new", "x", "amp", "model", "crunch.nam", "gian", 3)
+        assert (code, text) == ("bad_value", "gian goes from 0 to 1, not 3 (did you mean gain?)")
+
     def test_new_takes_parameters(self, rig: Client) -> None:
         rig.do("/rig/new", "x", "delay", "time", 120, "mix", 1)
         assert rig.get("/rig/x/time") == 120 and rig.get("/rig/x/mix") == 1

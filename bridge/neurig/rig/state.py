@@ -112,7 +112,10 @@ class Rig:
         node = Node(name, type_, {param.name: param.default for param in type_.params})
         for key, value in values.items():
             if key not in node.values and type_.name in ("amp", "ir") and (values.get("model") or values.get("file")):
-                node.values[key] = Param(key, NUMBER, 0.5).check(value)
+                try:
+                    node.values[key] = Param(key, NUMBER, 0.5).check(value)
+                except RigError as problem:
+                    raise RigError(problem.code, problem.text + hint(key, node.values)) from None
             else:
                 node.values[key] = node.param(key).check(value)
         return node
