@@ -19,6 +19,7 @@
 #include <ctime>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -49,7 +50,14 @@ class Recording {
   void start(int dimension) {
     dimension_ = dimension;
     begun_ = true;
-    thread_ = std::thread([this] { run(); });
+    try {
+      thread_ = std::thread([this] { run(); });
+    } catch (const std::system_error &) {  // the system has no thread left
+      errno = EAGAIN;
+      fail();
+      sem_post(&tried_);
+      done_ = true;
+    }
   }
   bool started() const { return begun_; }
 

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <system_error>
 #include <thread>
 
 namespace {
@@ -31,7 +32,11 @@ class Reaper {
     if (thread_.joinable()) thread_.join();
   }
   void start() {
-    if (!thread_.joinable()) thread_ = std::thread([this] { run(); });
+    if (thread_.joinable()) return;
+    try {
+      thread_ = std::thread([this] { run(); });
+    } catch (const std::system_error &) {  // the system has no thread left: the next unit tries again
+    }
   }
   /* Real time. False: there is no place just now. */
   bool take(neurig_instance *instance) {
