@@ -235,6 +235,20 @@ def test_connections_are_kept(live: Live, server: Server, rig: Client, wait_unti
     assert live.settle(1.2) == []
 
 
+def test_half_a_message_does_not_end_what_is_kept(live: Live, server: Server, rig: Client, wait_until: Wait) -> None:
+    live.stage([f"neurig.amp -port {server.port} lead", f"neurig.node -port {server.port} cab ir file open-back.wav",
+                "r tell"], (2, 0, 0, 0))
+    live.send("tell connect cab")
+    wait_until(lambda: connections(rig) == [("lead", "cab")], "a connection")
+    for word in ("connect", "map", "disconnect", "unmap"):
+        at = len(live.console)
+        live.send(f"tell {word}")
+        live.wait(rf"neurig: {word} takes .* \(lead: /rig/{word} bad_request\)", at)
+    assert not complaints(live.console), live.console
+    rig.do("/rig/free", "cab")
+    wait_until(lambda: connections(rig) == [("lead", "cab")], "it, with another cabinet")
+
+
 COMING_AND_GOING = ["neurig.amp -port {} {} gain 3", "neurig.amp -port {} {} crunch.nam", "neurig.node -port {} {} delay",
                     "neurig.predictor -port {} {} run 0", "neurig.param -port {} /rig/{}/gain"]
 
