@@ -53,7 +53,7 @@ class Model:
 
     @property
     def rate(self) -> float:
-        """The sample rate that the model was made for, in Hz; 0 where it has none."""
+        """The sample rate that the model was made for, in Hz: 48000 where an amp's file does not say, 0 for predictors."""
         return lib.neurig_model_rate(self._handle)
 
     @cached_property

@@ -61,6 +61,14 @@ def slimmable() -> dict[str, Any]:
     return filled("WaveNet", {"layers": [array | {"slimmable": sizes} for array in arrays]})
 
 
+def filtered() -> dict[str, Any]:
+    """A WaveNet of any number of channels, for which the larger of two filters makes the condition."""
+    sizes = [{"max_value": taps, "model": filled("Linear", {"receptive_field": taps})} for taps in (1, 70)]
+    condition = {"architecture": "SlimmableContainer", "config": {"submodels": sizes}}
+    array = models.layer_array(1, 3, 1, [1, 2]) | {"slimmable": {"method": "slice_channels_uniform"}}
+    return filled("WaveNet", {"layers": [array], "condition_dsp": condition})
+
+
 def container() -> dict[str, Any]:
     small = filled("WaveNet", {"layers": [models.layer_array(1, 2, 1, [1, 2])]})
     large = filled("LSTM", {"input_size": 1, "hidden_size": 3, "num_layers": 1})
@@ -102,10 +110,11 @@ def seeds() -> dict[str, str]:
                              metadata={"name": "x", "loudness": -20, "input_level_dbu": 12, "output_level_dbu": 13.5}),
         "wavenet-a2": a2(),
         "wavenet-slimmable": slimmable(),
+        "wavenet-filtered": filtered(),
         "container": container(),
         "convnet": filled("ConvNet", {"channels": 3, "dilations": [1, 2, 4], "batchnorm": True, "activation": "Tanh"}),
-        "lstm": filled("LSTM", {"input_size": 2, "hidden_size": 3, "num_layers": 2}),
-        "linear": filled("Linear", {"receptive_field": 70, "bias": True}),
+        "lstm": filled("LSTM", {"input_size": 2, "hidden_size": 3, "num_layers": 2, "out_channels": 2}),
+        "linear": filled("Linear", {"receptive_field": 70, "bias": True, "in_channels": 2, "out_channels": 3}),
         "mdrnn": json.loads(models.mdrnn_file(3, 4, 2, 2, rng)),
         "rtneural": every_layer().file(),
         "aidax": checked(Stack().lstm(3).dense(1)),
