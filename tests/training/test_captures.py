@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from neurig.bench import signal as guitar
 from neurig.capture.signal import make
 from neurig.cli import main
+from neurig.cli.captures import _passed
 from neurig.training import TrainingError
 from neurig.training.captures import Ledger, find, plan
 
@@ -69,6 +70,22 @@ def test_folders_without_pairs(tmp_path: Path) -> None:
 def test_what_is_not_for_many(tmp_path: Path, arguments: list[str]) -> None:
     done = CliRunner().invoke(main, ["train", "amp", "--captures", str(tmp_path), *arguments])
     assert done.exit_code == 2 and f"{arguments[0]}: not together with --captures" in done.stderr
+
+
+@pytest.mark.parametrize("arguments, passed", [
+    (["--captures", "x", "-oDIR", "-P20", "--seed=3"], ["-P20", "--seed=3"]),
+    (["-o", "DIR", "--arch=nano,lite", "--ray", "--minutes", "2", "--captures=x"], ["--minutes", "2"]),
+    (["--captures", "x", "--ray", "head:6379", "--input-level-dbu", "-12", "-P", "5"],
+     ["--input-level-dbu", "-12", "-P", "5"]),
+])
+def test_what_each_training_gets(arguments: list[str], passed: list[str]) -> None:
+    assert _passed(arguments) == passed
+
+
+@pytest.mark.parametrize("architectures", ["nano,wavenet9", "nano,", ""])
+def test_unknown_architectures(recordings: Path, architectures: str) -> None:
+    done = CliRunner().invoke(main, ["train", "amp", "--captures", str(recordings), "--arch", architectures])
+    assert done.exit_code == 1 and "there is no architecture" in done.stderr and "to train" not in done.stdout
 
 
 @pytest.fixture

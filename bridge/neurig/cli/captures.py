@@ -35,13 +35,16 @@ def train(folder: str, profiles: str | None, architectures: str, ray: str | None
     :param arguments: of the command, of which those that are not for this go on to each training
     """
     from neurig.training import TrainingError
+    from neurig.training.amp import network
     from neurig.training.captures import LEDGER, plan, run
 
     passed = _passed(arguments)
     if ray is not None and threads is None:
         passed += ["--threads", "1"]
     place = Path(profiles or "profiles")
-    names = [name.strip() for name in architectures.split(",") if name.strip()]
+    names = [name.strip() for name in architectures.split(",")]
+    for name in names:
+        network(name)  # is there such a one?
     trials = plan(folder, names, passed)
     captures = len({trial.capture.name for trial in trials})
     click.echo(f"{folder}: {captures} capture{'s' * (captures > 1)}, {len(trials)} "
@@ -62,7 +65,7 @@ def _passed(arguments: Sequence[str]) -> list[str]:
     passed, rest = [], list(arguments)
     while rest:
         word = rest.pop(0)
-        name, equals, _ = word.partition("=")
+        name, equals, _ = word.partition("=") if word.startswith("--") else (word[:2], word[2:], "")
         if name in _NOT_HERE or not word.startswith("-"):
             raise click.UsageError(f"{word}: not together with --captures")
         values = []
