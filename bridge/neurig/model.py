@@ -35,10 +35,11 @@ class Model:
 
     @cached_property
     def info(self) -> dict[str, Any]:
-        """What the file says of itself: ``kind``, ``family``, ``architecture``, ``sample_rate`` (Hz), ``weights`` (their
-        number), ``macs`` (multiply-adds for each sample or frame), ``metadata``; an amp has ``receptive_field`` (samples,
-        ``None`` where without end) and ``params``, a predictor ``dimension``, ``units``, ``layers`` and ``mixtures``;
-        where there are such, ``sizes``, ``self_check`` (ESR against the answer that the file carries) and ``warning``."""
+        """What the file says of itself: ``kind``, ``family``, ``architecture``, ``sample_rate`` (Hz), ``weights``
+        (their number), ``macs`` (multiply-adds for each sample or frame), ``metadata``; an amp has ``receptive_field``
+        (samples, ``None`` where without end) and ``params``, a predictor ``dimension``, ``units``, ``layers`` and
+        ``mixtures``; where there are such, ``sizes``, ``self_check`` (ESR against the answer that the file carries) and
+        ``warning``."""
         return json.loads(_string(lib.neurig_model_info(self._handle)))
 
     @property
@@ -53,7 +54,8 @@ class Model:
 
     @property
     def rate(self) -> float:
-        """The sample rate that the model was made for, in Hz: 48000 where an amp's file does not say, 0 for predictors."""
+        """The sample rate that the model was made for, in Hz: 48000 where an amp's file does not say; 0 for predictors,
+        which have none."""
         return lib.neurig_model_rate(self._handle)
 
     @cached_property
@@ -278,7 +280,8 @@ def _signal(samples: Any, channels: int = 1) -> NDArray[np.float32]:
         raise ValueError(f"one channel, shape (n,), is processed at a time, not shape {array.shape}: "
                          "make an instance of so many channels")
     if channels > 1 and (array.ndim != 2 or len(array) != channels):
-        raise ValueError(f"{channels} channels, shape ({channels}, n), are processed at a time, not shape {array.shape}")
+        wanted = f"{channels} channels, shape ({channels}, n), are processed at a time"
+        raise ValueError(f"{wanted}, not shape {array.shape}")
     return np.ascontiguousarray(array, dtype=np.float32)
 
 

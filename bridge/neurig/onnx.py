@@ -326,8 +326,8 @@ def _parts(message: memoryview, number: int) -> Iterator[memoryview]:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field of a message in Protocol Buffers (https://protobuf.dev), but for numbers of a fixed
-    length.
+    """Number and value of each field of a message in Protocol Buffers (https://protobuf.dev), but for numbers of a
+    fixed length.
 
     :raises IndexError: where it ends too early
     """

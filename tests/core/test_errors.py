@@ -29,6 +29,10 @@ def layer(**parts: object) -> str:
     return json.dumps(GOOD | {"config": {"layers": [ARRAYS[0] | parts]}})
 
 
+def conditioned(**condition: object) -> str:
+    return changed(config={"layers": ARRAYS, "condition_dsp": condition})
+
+
 WRONG = {
     "empty": ("", "empty"),
     "text": ("this is no model", "neither JSON nor a WAV"),
@@ -64,9 +68,9 @@ WRONG = {
     "sample rate absurd": (changed(sample_rate=-1), "sample_rate"),
     "LSTM of no units": (models.model_file("LSTM", LSTM | {"hidden_size": 0}, []), "hidden_size"),
     "LSTM of no output": (models.model_file("LSTM", LSTM | {"out_channels": 0}, []), "out_channels"),
-    "condition unknown": (changed(config={"layers": ARRAYS, "condition_dsp": {"architecture": "X"}}), "in config.condition_dsp: "),
-    "condition of no sizes": (changed(config={"layers": ARRAYS, "condition_dsp": {
-        "architecture": "SlimmableContainer", "config": {"submodels": []}}}), "in config.condition_dsp: config.submodels"),
+    "condition unknown": (conditioned(architecture="X"), "in config.condition_dsp: its architecture is"),
+    "condition of no sizes": (conditioned(architecture="SlimmableContainer", config={"submodels": []}),
+                              "in config.condition_dsp: config.submodels"),
     "Linear of no input": (models.model_file("Linear", {"receptive_field": 1, "in_channels": 0}, [1]), "in_channels"),
     "LSTM without weights": (models.model_file("LSTM", LSTM, []), "found 0"),
     "Linear of no length": (models.model_file("Linear", {"receptive_field": 0, "bias": False}, []), "receptive_field"),

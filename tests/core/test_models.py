@@ -77,9 +77,8 @@ def test_a_filter_as_condition(wrapped: bool) -> None:
     """By itself, or the largest of several sizes."""
     arrays, taps = WAVENETS["feather"], np.array([0.5, -0.25, 0, 2])
     weights = models.wavenet_weights(arrays, np.random.default_rng(RNG_SEED))
-    condition, other = (
-        json.loads(models.model_file("Linear", {"receptive_field": 4, "bias": False}, part)) for part in (taps, taps[::-1])
-    )
+    condition, other = (json.loads(models.model_file("Linear", {"receptive_field": 4, "bias": False}, part))
+                        for part in (taps, taps[::-1]))  # fmt: skip
     if wrapped:
         sizes = [{"max_value": 0.5, "model": other}, {"max_value": 1, "model": condition}]
         condition = {"architecture": "SlimmableContainer", "config": {"submodels": sizes}}

@@ -94,8 +94,8 @@ def convert(source: str, target: str | None) -> None:
     amps of NAM   .nam                                   to  .onnx
     checkpoints   .ckpt (AmpEmulatorModel, PedalNetRT)   to  .json
 
-    What is written as .h5, .keras or .tflite is for IMPSY, .onnx for onnxruntime and everything else that runs ONNX. Checkpoints
-    take PyTorch; TensorFlow is never needed.
+    What is written as .h5, .keras or .tflite is for IMPSY, .onnx for onnxruntime and everything else that runs ONNX.
+    Checkpoints take PyTorch; TensorFlow is never needed.
     """
     from neurig import convert
 

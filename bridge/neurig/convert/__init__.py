@@ -75,7 +75,8 @@ def read(path: str | os.PathLike[str]) -> "Mdrnn":
     if reader == "onnx":
         raise ModelError(f"{path}: an ONNX graph can be played, but not be changed into a file of another kind")
     if reader == "checkpoint":
-        raise ModelError(f"{path}: this is a checkpoint of PyTorch: `neurig convert` makes a .json file of it that plays")
+        raise ModelError(f"{path}: this is a checkpoint of PyTorch: "
+                         "`neurig convert` makes a .json file of it that plays")
     return import_module(f"neurig.convert.{reader}").read(Path(path))
 
 
