@@ -81,9 +81,9 @@ def record(ctx: click.Context, source: str, target: str, **options: Any) -> None
     """Play SIGNAL into a device, record what comes out as OUT.wav, and judge the two.
 
     SIGNAL is what `neurig capture make` writes, or anything dry that you played. Set the level into the recorder so
-    that the loudest passages stay below 0 dB: a clipped take is refused at once. A take with an xrun is repeated. OUT.wav
-    appears when a take is complete; until then, one that is there stays. The exit code is 1 where there is nothing to
-    train on.
+    that the loudest passages stay below 0 dB: a clipped take is refused at once. A take with an xrun is repeated.
+    OUT.wav appears when a take is complete; until then, one that is there stays. The exit code is 1 where there is
+    nothing to train on.
     """
     from neurig.capture.check import CaptureError
     from neurig.capture.record import RecordError

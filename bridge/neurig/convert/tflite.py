@@ -6,8 +6,8 @@ schema, ``schema.fbs``.
 
 The weights are found by following the data, so that names and the order of the tensors do not matter, and files with
 and without the signature ``serving_default`` are alike: each LSTM layer is a loop (WHILE), in whose body one product is
-with the layer's input and one with its own last output, or, written here, it has no loop, and splits the sum of the two;
-the network's answer joins mus, sigmas and pi.
+with the layer's input and one with its own last output, or, written here, it has no loop, and splits the sum of the
+two; the network's answer joins mus, sigmas and pi.
 
 Weights in half precision become float32. Weights quantised to 8 bits are multiplied out again, which gives the network
 that TensorFlow Lite runs, but for its rounding of what flows between the layers; what quantising took from the weights

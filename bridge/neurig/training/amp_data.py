@@ -4,18 +4,16 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neurig.capture.check import CaptureError, Report, check
+from neurig.capture.check import CaptureError, Channel, Report, check
 from neurig.training import TrainingError
 
 Samples = NDArray[np.float32]
-Channel = Literal["left", "right"]
 
 VALIDATION, TEST = 0.2, 0.2  # shares of a pair, at its end; the rest is learned
 SETTLING = 8192  # samples at the beginning of a part that are heard, but not judged
