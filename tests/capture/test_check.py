@@ -287,6 +287,9 @@ def test_command_refuses(playing: Samples, pair: Pair, command: Command, tmp_pat
     assert run.exit_code == 1 and not report["trainable"] and report["output_peak"] is None
     assert [problem["kind"] for problem in report["problems"] if problem["severity"] == "error"] == ["silence"]
     assert not (tmp_path / "aligned.wav").exists()
+    before = y.read_bytes()
+    assert "give -o another name" in command("capture", "check", x, y, "-o", y, code=2).stderr
+    assert y.read_bytes() == before
     stereo = pair(np.stack([playing, -playing], axis=1), playing)
     assert "--channel left" in command("capture", "check", *stereo, code=1).stderr
 

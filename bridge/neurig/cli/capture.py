@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
@@ -176,6 +177,8 @@ def check(ctx: click.Context, source: str, answer: str, channel: Literal["left",
 
     if aligned and not aligned.lower().endswith(".wav"):
         raise click.UsageError(f"{aligned}: the name has to end in .wav")
+    if aligned and Path(aligned).resolve() in (Path(source).resolve(), Path(answer).resolve()):
+        raise click.UsageError(f"{aligned}: this is what is judged; give -o another name")
     try:
         report = judge(source, answer, channel)
     except CaptureError as problem:
