@@ -47,7 +47,8 @@ def play(
             json.dumps([nodes, list(connections), list(events), rate, block, check, channels, str(source), str(result)])
         )
         process = subprocess.run([sys.executable, __file__, str(job)], capture_output=True, text=True, timeout=120)
-        assert process.returncode == 0 and not process.stderr, process.stdout + process.stderr
+        said = [line for line in process.stderr.splitlines() if not line.endswith("; the first is heard")]
+        assert process.returncode == 0 and not said, process.stdout + process.stderr
         return np.load(result)
 
 

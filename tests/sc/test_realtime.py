@@ -27,6 +27,8 @@ def server(request: pytest.FixtureRequest, jack_server, free_port, tmp_path: Pat
     try:
         yield started.ready()
         assert started.process.poll() is None, f"the server has died:\n{started.log.read_text()}"
+        started.send("/g_freeAll", 0)
+        started.sync()  # scsynth does not always survive that JACK cancels its thread while that is busy
         started.send("/quit")
         assert started.process.wait(60) == 0
     finally:
