@@ -255,6 +255,15 @@ def test_once_only() -> None:
         loss.backward()
 
 
+def test_alone_it_has_the_threads() -> None:
+    fused_ = fused(network("feather"))
+    torch.set_num_threads(3)
+    with pytest.raises(KeyError), fused_.alone():
+        assert (torch.get_num_threads(), fused_.thread_count()) == (1, 3)
+        raise KeyError
+    assert (torch.get_num_threads(), fused_.thread_count(), fused_.threads) == (3, 3, None)
+
+
 def test_memory_is_used_again() -> None:
     """Also that of a pass which nobody goes back through, and where the loss of the last step is still there."""
     module = untrained("nano")

@@ -10,6 +10,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,11 @@ class Training(Resumable):
         :raises TrainingError: where the loss is no number from the beginning
         :raises OSError: where the checkpoint cannot be written
         """
+        with self.compute.alone() if isinstance(self.compute, kernel.Fused) else nullcontext():
+            self._run(report, stop)
+        self.save()
+
+    def _run(self, report: Callable[[Progress], None], stop: Callable[[], bool]) -> None:
         latest = self._validated = self._clock()
         while not self.finished and not stop():
             if self.done < 1:
@@ -235,7 +241,6 @@ class Training(Resumable):
             report(self.progress)
         if not self.progress.history:  # stopped early: what there is, is the best
             self._validate()
-        self.save()
 
     def _rate(self) -> float:
         done, warm = self.done, self.settings.warm

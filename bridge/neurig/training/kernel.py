@@ -4,6 +4,8 @@ several times as quick on a CPU."""
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -97,6 +99,19 @@ class Fused:
 
     def thread_count(self) -> int:
         return self.threads or torch.get_num_threads()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While this lasts PyTorch computes in one thread, and the kernel in as many as before: PyTorch's threads turn in
+        circles until there is work again, and take the cores from the kernel's."""
+        threads, of_torch = self.threads, torch.get_num_threads()
+        self.threads = self.thread_count()
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            self.threads = threads
+            torch.set_num_threads(of_torch)
 
 
 class _Loan:
