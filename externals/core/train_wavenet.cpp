@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kMaxKernel = 64;
 constexpr int kChunk = 96;  // samples: whole tiles of every kernel
+constexpr double kFarBack = 1500;  // samples by which a layer looks back that costs twice as much (measured)
 
 struct Layer {
   int kernel = 1, dilation = 1;
@@ -229,8 +230,8 @@ class WaveNet : public Learner {
 struct Stage {
   size_t array;
   int layer;
-  int64_t start;  // time of its first output
-  double cost;    // of a sample
+  int64_t start, look;  // time of its first output; how far it looks back
+  double cost;          // of a sample
 };
 
 // Who does which stages of which chunk, and when: in the order of the stages, and after the same stage of the chunk
@@ -255,7 +256,7 @@ class Schedule {
       for (int i = 0; i < chunks_; i++) {
         const int n = forward ? i : chunks_ - 1 - i, before = forward ? n - 1 : n + 1;
         const int64_t begin = int64_t(n) * kChunk, end = std::min(samples_, begin + kChunk);
-        const auto [first, last] = share(group, begin, end, thread, threads);
+        const auto [first, last] = share(forward, group, begin, end, thread, threads);
         if (first == last) continue;
         Done &mine = done_[group * chunks_ + n];
         for (int done = forward ? first : count - last; done < (forward ? last : count - first); done++) {
@@ -280,11 +281,14 @@ class Schedule {
 
   // Whole groups where they can be dealt out evenly; else stages of about the same cost, of which early chunks have
   // fewer.
-  std::pair<int, int> share(int group, int64_t begin, int64_t end, int thread, int threads) const {
+  std::pair<int, int> share(bool forward, int group, int64_t begin, int64_t end, int thread, int threads) const {
     const int count = int(stages_.size());
     if (groups_ % threads == 0) return {0, group % threads == thread ? count : 0};
-    const auto cost = [begin, end](const Stage &stage) {
-      return double(std::max<int64_t>(0, end - std::max(begin, stage.start))) * stage.cost;
+    const auto samples = [begin, end](int64_t start) { return double(std::max<int64_t>(0, end - std::max(begin, start))); };
+    // What lies far back has left the cache. Backward, half of the work is for the inputs, of which there are more.
+    const auto cost = [&](const Stage &stage) {
+      const double outputs = samples(stage.start), inputs = samples(stage.start - stage.look);
+      return stage.cost * (1 + double(stage.look) / kFarBack) * (forward ? outputs : (inputs + outputs) / 2);
     };
     double total = 0, sum = 0;
     for (const Stage &stage : stages_) total += cost(stage);
@@ -643,15 +647,15 @@ class WaveNetPass : public Pass {
     for (size_t a = 0; a < net.arrays.size(); a++) {
       const Array &array = net.arrays[a];
       const int c = array.channels;
-      made.push_back({a, -1, time, double(array.rechannel.size()) + 16 * c + (a ? 0 : 50)});
+      made.push_back({a, -1, time, 0, double(array.rechannel.size()) + 16 * c + (a ? 0 : 50)});
       for (size_t l = 0; l < array.layers.size(); l++) {
         const Layer &layer = array.layers[l];
         time += layer.look();
         const double sums = double(layer.conv.size() + layer.out.size() + layer.skip.size());
-        made.push_back({a, int(l), time, sums + (20 + 16) * array.rows + 16 * c});
+        made.push_back({a, int(l), time, layer.look(), sums + (20 + 16) * array.rows + 16 * c});
       }
       const double caller = a + 1 < net.arrays.size() ? 0 : 50;
-      made.push_back({a, int(array.layers.size()), array.first_sum + array.look(),
+      made.push_back({a, int(array.layers.size()), array.first_sum + array.look(), 0,
                       double(array.head.size()) + 16 * array.head_rows + caller});
     }
     return made;
