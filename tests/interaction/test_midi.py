@@ -390,9 +390,9 @@ class TestEnd:
         wait_until(lambda: not synth.sounding, "the end of the note")
         assert took[0] < 2
 
-    def test_notes_end_even_where_the_player_was_killed(self, plug: Callable[..., MidiInstrument], jack: JackServer,
+    def test_notes_end_even_where_the_player_was_killed(self, doomed_jack: DoomedJack,
                                                         wait_until: Callable[..., Any]) -> None:
-        synth = plug("Synth")
+        synth = MidiInstrument(doomed_jack.server.env, "Synth")
         program = f"""
 import asyncio
 from neurig.interaction.complaints import Complaints
@@ -407,11 +407,15 @@ async def main():
 
 asyncio.run(main())
 """
-        process = subprocess.Popen([sys.executable, "-c", program], env=jack.env, stderr=subprocess.DEVNULL)
-        wait_until(lambda: synth.sounding, "a note", seconds=20)
-        process.kill()
-        process.wait()
-        wait_until(lambda: not synth.sounding, "the end of the note")
+        process = subprocess.Popen([sys.executable, "-c", program], env=doomed_jack.server.env, stderr=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: synth.sounding, "a note", seconds=20)
+            process.kill()
+            wait_until(lambda: not synth.sounding, "the end of the note")
+        finally:
+            process.kill()
+            process.wait()
+            synth.unplug()
 
 
 class TestVirtual:

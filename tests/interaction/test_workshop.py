@@ -55,7 +55,7 @@ def test_the_patch_plays(data: Path, tmp_path: Path, free_port: Callable[[], int
     player = Instrument(tmp_path, config, "--logdir", tmp_path / "logs", "--threshold", "0.2", free_port=free_port,
                         cwd=data / "impsy")
     try:
-        console = run(patch, "-open", str(hands(tmp_path, release=1500)), batch=False)
+        console = run(patch, "-open", str(hands(tmp_path, release=4000)), batch=False)
         rows = player.rows()
     finally:
         said = player.stop()

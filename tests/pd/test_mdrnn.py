@@ -399,7 +399,7 @@ def test_a_full_disk_is_told_once(tmp_path: Path) -> None:
 
 def test_kill_loses_no_more_than_the_event_in_flight(tmp_path: Path) -> None:
     patch = Patch(tmp_path)
-    begin, metro = patch.obj("loadbang"), patch.obj("metro 2")
+    begin, metro = patch.obj("loadbang"), patch.obj("metro 10")  # one at a time is in flight
     count, next_, order = patch.obj("f"), patch.obj("+ 1"), patch.obj("t f f")
     frame, mdrnn, print_ = patch.msg("0.1 0.2 0.3"), patch.obj("mdrnn -mode useronly"), patch.obj("print event")
     patch.chain(begin, patch.msg("record take.log"), mdrnn)
