@@ -33,7 +33,6 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -44,12 +43,12 @@ from numpy.typing import NDArray
 
 from neurig import ModelError
 from neurig._core import ffi, lib
+from neurig.convert.onnx import count_weights
 from neurig.model import Model
 
 _MAX_BYTES = 1 << 30
 _LONGEST = 1 << 20  # samples of context
 _TRIAL = 64  # samples that an amp is tried with
-_FLOATS = (1, 10, 11, 16)  # types of tensors: of 32, 16 and 64 bits, and bfloat16
 
 
 def load(path: str | os.PathLike[str]) -> Model:
@@ -112,7 +111,7 @@ class _Graph:
         self._names = [value.name for value in inputs]
         self._outputs = [value.name for value in outputs]
         self.has_state = len(inputs) > 1
-        self.weights = _weights(path)
+        self.weights = count_weights(path)
 
     def number(self, name: str, default: float, low: float, high: float) -> float:
         """A number from the metadata.
@@ -300,67 +299,6 @@ def _plain(text: str) -> Any:
     except ValueError:
         return text
     return text if not math.isfinite(value) else int(value) if value == int(value) else value
-
-
-def _weights(path: Path) -> int:
-    """How many floating-point numbers a file's tensors hold; ``onnx.proto`` defines the numbers of the fields."""
-    total = 0
-    try:
-        for graph in _parts(memoryview(path.read_bytes()), 7):
-            for tensor in _parts(graph, 5):
-                kind, lengths = 0, []
-                for field, value in _fields(tensor):
-                    if field == 1:
-                        lengths += [value] if isinstance(value, int) else _whole_numbers(value)
-                    elif field == 2:
-                        kind = value
-                total += math.prod(lengths) if kind in _FLOATS else 0
-    except IndexError:  # no such messages: another of onnxruntime's formats
-        return 0
-    return total
-
-
-def _parts(message: memoryview, number: int) -> Iterator[memoryview]:
-    """The messages within a message, in its field of that number."""
-    return (value for field, value in _fields(message) if field == number and not isinstance(value, int))
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field of a message in Protocol Buffers (https://protobuf.dev), but for numbers of a
-    fixed length.
-
-    :raises IndexError: where it ends too early
-    """
-    at = 0
-    while at < len(message):
-        tag, at = _whole_number(message, at)
-        field, kind = divmod(tag, 8)
-        if kind == 0:
-            value, at = _whole_number(message, at)
-            yield field, value
-        elif kind == 2:
-            size, at = _whole_number(message, at)
-            yield field, message[at : at + size]
-            at += size
-        else:
-            at += 8 if kind == 1 else 4
-
-
-def _whole_number(message: memoryview, at: int) -> tuple[int, int]:
-    """A number, seven bits to a byte, the lowest first, whose eighth bit says that more follow; and where it ends."""
-    value, place = message[at] & 127, 7
-    while message[at] > 127:
-        at, place = at + 1, place + 7
-        value |= (message[at] & 127) << (place - 7)
-    return value, at + 1
-
-
-def _whole_numbers(message: memoryview) -> list[int]:
-    numbers, at = [], 0
-    while at < len(message):
-        number, at = _whole_number(message, at)
-        numbers.append(number)
-    return numbers
 
 
 def _sentence(problem: Exception) -> str:

@@ -1,4 +1,4 @@
-"""ONNX files, written: a graph of operators, and predictors as such graphs.
+"""ONNX files, written: a graph of operators, and predictors as such graphs. Of others', the weights are counted.
 
 An ``.onnx`` file is a message in Protocol Buffers (https://protobuf.dev/programming-guides/encoding). Eight small kinds
 of message are needed here, so they are encoded as they stand, and neither the ``onnx`` package (33 MB with what it
@@ -7,8 +7,9 @@ needs) nor PyTorch has to be installed. The field numbers are those of the forma
 What neurig wants of an ONNX model, and so what is written here, is told in :mod:`neurig.onnx`.
 """
 
+import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from neurig.files import atomic
 _OPERATORS = 17  # the version of ONNX's set of operators
 _VERSION = 8  # of the file format, which goes with it
 _TENSOR_TYPES = {np.dtype(np.float32): 1, np.dtype(np.int64): 7}
+_FLOATS = (1, 10, 11, 16)  # types of tensors: of 32, 16 and 64 bits, and bfloat16
 
 Shape = Sequence[int | str]  # a word stands for a length that is known only when the graph runs
 
@@ -167,3 +169,67 @@ def _varint(number: int) -> bytes:
         written.append(number & 127 | 128)
         number >>= 7
     return bytes([*written, number])
+
+
+# ---- Read -----------------------------------------------------------------------------------------------------------
+
+
+def count_weights(path: Path) -> int:
+    """How many floating-point numbers the tensors of an ``.onnx`` file hold."""
+    total = 0
+    try:
+        for graph in _parts(memoryview(path.read_bytes()), 7):
+            for tensor in _parts(graph, 5):
+                kind, lengths = 0, []
+                for field, value in _fields(tensor):
+                    if field == 1:
+                        lengths += [value] if isinstance(value, int) else _whole_numbers(value)
+                    elif field == 2:
+                        kind = value
+                total += math.prod(lengths) if kind in _FLOATS else 0
+    except IndexError:  # no such messages: another of onnxruntime's formats
+        return 0
+    return total
+
+
+def _parts(message: memoryview, number: int) -> Iterator[memoryview]:
+    """The messages within a message, in its field of that number."""
+    return (value for field, value in _fields(message) if field == number and not isinstance(value, int))
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Number and value of each field of a message in Protocol Buffers (https://protobuf.dev), but for numbers of a
+    fixed length.
+
+    :raises IndexError: where it ends too early
+    """
+    at = 0
+    while at < len(message):
+        tag, at = _whole_number(message, at)
+        field, kind = divmod(tag, 8)
+        if kind == 0:
+            value, at = _whole_number(message, at)
+            yield field, value
+        elif kind == 2:
+            size, at = _whole_number(message, at)
+            yield field, message[at : at + size]
+            at += size
+        else:
+            at += 8 if kind == 1 else 4
+
+
+def _whole_number(message: memoryview, at: int) -> tuple[int, int]:
+    """A number, seven bits to a byte, the lowest first, whose eighth bit says that more follow; and where it ends."""
+    value, place = message[at] & 127, 7
+    while message[at] > 127:
+        at, place = at + 1, place + 7
+        value |= (message[at] & 127) << (place - 7)
+    return value, at + 1
+
+
+def _whole_numbers(message: memoryview) -> list[int]:
+    numbers, at = [], 0
+    while at < len(message):
+        number, at = _whole_number(message, at)
+        numbers.append(number)
+    return numbers
