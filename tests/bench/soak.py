@@ -497,7 +497,7 @@ def soak(folder: Path, seconds: float, seed: int, life: tuple[float, float],
     report = Report()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        jack = _run_jack(folder, 48000, 512, "--sync")
+        jack = _run_jack(folder, 48000, 512)
         try:
             _until_jack_stands(folder, end, next(jack), report, dice, life, say)
         finally:

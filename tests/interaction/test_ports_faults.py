@@ -33,7 +33,7 @@ output."Synth" = [["note_on", 3], ["note_on", 4], ["control_change", 3, 7]]
 
 @pytest.fixture(scope="module")
 def jack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JackServer]:
-    yield from _run_jack(tmp_path_factory.mktemp("jack"), 48000, 512, "--sync")
+    yield from _run_jack(tmp_path_factory.mktemp("jack"), 48000, 512)
 
 
 @pytest.fixture
@@ -123,9 +123,11 @@ class TestNotesEnd:
     """6: notes hung when the player took over, and after the end."""
 
     @pytest.fixture
-    def synth(self, plug: Callable[[str], MidiInstrument]) -> MidiInstrument:
+    def synth(self, plug: Callable[[str], MidiInstrument]) -> Iterator[MidiInstrument]:
         plug("Keyboard")
-        return plug("Synth")
+        synth = plug("Synth")
+        yield synth
+        print(*(f"{when:.3f} {message.hex()}" for when, message in synth.received))  # beside a failure
 
     def playing(self, instrument: Start, synth: MidiInstrument, jack: JackServer, wait_until: Wait) -> Instrument:
         player = instrument(MIDI, env=jack.env)

@@ -35,7 +35,10 @@ import rtmidi
 LOOK_EVERY = 0.25
 """Seconds between two looks for devices that have come or gone: shorter than a cable takes to be plugged in again."""
 SETTLING = 0.1
-"""Seconds after which something sent over a new connection of JACK's arrives: what is sent at once, does not."""
+"""Seconds after which something sent over a new connection of JACK's arrives: what is sent at once, does not. With a port
+goes what was sent over it just before."""
+LOSSES = 1.0
+"""Seconds back from which a message may be lost where a machine was too busy for JACK: it drops what comes too late."""
 MOST_WAITING = 1024
 """Messages that may wait to be passed on; the oldest are dropped."""
 HANGS_AFTER = 8.0
@@ -135,6 +138,7 @@ class Device:
         self._lines = lines
         self._port: Any = None
         self._sounding: set[tuple[int, int]] = set()  # status of the note-off, note
+        self._ended: dict[tuple[int, int], float] = {}  # when
 
     def take(self, api: str, names: list[str]) -> None:
         """Opens it if it is among these."""
@@ -176,10 +180,12 @@ class Device:
             return
         self._port.send_message(message)
         status, note = message[0] & 0xF0, message[1] if len(message) > 1 else 0
+        end = 0x80 | message[0] & 0x0F, note
         if status == 0x90 and message[2] > 0:
-            self._sounding.add((0x80 | message[0] & 0x0F, note))
+            self._sounding.add(end)
         elif status in (0x80, 0x90):
-            self._sounding.discard((0x80 | message[0] & 0x0F, note))
+            self._sounding.discard(end)
+            self._ended[end] = time.monotonic()
 
     def lose(self) -> None:
         self.close()
@@ -201,8 +207,12 @@ class Device:
             port.delete()
 
     def silence(self) -> None:
-        for status, note in self._sounding:
+        """Ends the notes that sound, and those again whose end may not have arrived."""
+        now = time.monotonic()
+        late = [end for end, sent in self._ended.items() if self.api == "jack" and now - sent < LOSSES]
+        for status, note in dict.fromkeys([*self._sounding, *late]):
             self._port.send_message((status, note, 0))
+        self._ended |= dict.fromkeys(self._sounding, now)
         self._sounding.clear()
 
 
@@ -268,10 +278,11 @@ class Devices:
             self._lines.write(f"! {text}")
 
     def close(self) -> None:
-        for device in self.outputs:
-            device.silence()
-        if any(device.api == "jack" for device in self.outputs):
-            time.sleep(SETTLING)  # with a port of JACK's goes what was sent over it just before
+        jack = any(device.api == "jack" for device in self.outputs)
+        for _ in range(5 if jack else 1):  # JACK may stand still for a while, and then loses what waited
+            for device in self.outputs:
+                device.silence()
+            time.sleep(SETTLING if jack else 0)
         for device in (*self.outputs, *self._inputs):
             device.close()
         for scouts in self._scouts.values():
