@@ -66,6 +66,15 @@ def write_atomic(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def unused(path: str) -> str:
+    """The path, with a number where there is such a file already: no recording is ever written over another."""
+    stem, suffix = os.path.splitext(path)
+    number = 2
+    while os.path.exists(path):
+        path, number = f"{stem}-{number}{suffix}", number + 1
+    return path
+
+
 def _sync(path: Path) -> None:
     """Waits until a file, or a folder's list of files, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

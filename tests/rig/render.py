@@ -117,6 +117,12 @@ def _main(job: str) -> None:
     def crossfade(old: list[str], seconds: float) -> None:
         graph.crossfade([numbers[name] for name in old], seconds)
 
+    def record(name: str, path: str, resume: bool) -> None:
+        graph.nodes[numbers[name]].record(path, 0.0, resume, lambda recording: None)
+
+    def stop(name: str) -> None:
+        graph.nodes[numbers[name]].recording.stop()
+
     methods = {
         "crossfade": crossfade,
         "set": set_,
@@ -125,6 +131,8 @@ def _main(job: str) -> None:
         "disconnect": disconnect,
         "remove": remove,
         "add": add,
+        "record": record,
+        "stop": stop,
     }
     for name, (type_name, values) in nodes.items():
         add(name, type_name, values)

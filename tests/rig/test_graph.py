@@ -415,3 +415,26 @@ def test_an_amps_level(tmp_path: Path, level: str, gain: float) -> None:
     loudest = [np.abs(part).max() for part in (y[: RATE // 4], y[RATE // 3 :])]
     assert loudest == pytest.approx([0.25, 0.25 * 10 ** (gain / 20)], rel=1e-3)
     assert click(y) < 0.01
+
+
+def test_a_recording_longer_than_a_wav_can_be_goes_on_in_another_file(tmp_path: Path) -> None:
+    path, full = tmp_path / "take.wav", (1 << 30) - 90_000  # samples: 4 bytes each, of the 2³² that a WAV holds
+    soundfile.write(path, np.zeros(0), 48000, "FLOAT")
+    head = bytearray(path.read_bytes())
+    for place, size in (4, len(head) - 8 + 4 * full), (len(head) - 4, 4 * full):
+        head[place : place + 4] = size.to_bytes(4, "little")
+    with path.open("wb") as file:  # a hole, which takes no room on the disk
+        file.write(head)
+        file.truncate(len(head) + 4 * full)
+    assert soundfile.info(path).frames == full
+    x = np.random.default_rng(1).uniform(-1, 1, 192_000).astype(np.float32)
+    events = [(0, "record", "take", str(path), True), (len(x) - 64, "stop", "take")]
+    ended = "not graph.nodes[numbers['take']].recording.wait(10)"
+    play({"in": ("input", {}), "take": ("recorder", {})}, [("in", "take")], x, events, check=ended)
+    with soundfile.SoundFile(path) as file:
+        file.seek(full)
+        first = file.read(dtype="float32")
+    second, _ = soundfile.read(tmp_path / "take-2.wav", dtype="float32")
+    assert path.stat().st_size < 1 << 32 and len(first)
+    np.testing.assert_array_equal(np.concatenate([first, second]), x[: len(first) + len(second)])
+    assert len(first) + len(second) >= len(x) - 128

@@ -583,6 +583,16 @@ class TestRecorder:
         rig.do("/rig/take/record", 0)
         assert soundfile.info(tmp_path / "take-3.wav").samplerate == 48000
 
+    def test_starts_and_stops_are_done_in_turn(self, serve: Callable[..., Server], tmp_path: Path) -> None:
+        rig = serve().client
+        rig.do("/rig/new", "take", "recorder", "file", "take.wav")
+        for values in ((1, 0, 1), (0, 1, 0)):  # typed faster than files are closed
+            for value in values:
+                rig.send("/rig/take/record", value)
+            assert [rig.receive() for _ in values] == [("/rig/done", "/rig/take/record", value) for value in values]
+            assert rig.get("/rig/take/record") == values[-1]
+        assert {path.name for path in tmp_path.glob("*.wav")} == {"take.wav", "take-2.wav", "take-3.wav"}
+
 
 def test_loopback_only(shared_server: Server) -> None:
     """From another address of this machine it is not reached."""

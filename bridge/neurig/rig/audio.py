@@ -240,8 +240,8 @@ class AudioProcess:
         node.record(message["path"], message["length"], message["resume"], ended)
 
     def do_stop_record(self, message: dict[str, Any]) -> None:
-        node: Any = self.graph.nodes[message["id"]]
-        if node.recording:
+        node: Any = self.graph.nodes.get(message["id"])
+        if node and node.recording:
             node.recording.stop()
 
     # -- files

@@ -5,7 +5,9 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from weakref import WeakValueDictionary
 
+from neurig.files import unused
 from neurig.rig.errors import RigError
 from neurig.rig.state import Node
 from neurig.rig.supervisor import AudioGone, Supervisor
@@ -22,6 +24,11 @@ class Takes:
         self._audio = audio
         self._changed = changed
         self._going: dict[int, tuple[Node, str]] = {}  # by node: the file
+        self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()  # by node: who starts or stops it
+
+    def _turn(self, node: Node) -> asyncio.Lock:
+        """Starts and stops of a node are done one after the other, as they were asked for."""
+        return self._turns.setdefault(node.id, asyncio.Lock())
 
     def plan(self, node: Node) -> None:
         """Lets a recorder run from the first block on, when the audio process begins."""
@@ -32,27 +39,29 @@ class Takes:
         """:raises RigError: where it cannot be"""
         if not node.values["file"]:
             raise RigError("bad_value", f"set {node.name}/file first")
-        await self._audio.wait_up()  # not while a process is being built: resume() might just have been there
-        if node.id in self._going:
-            return
-        path = unused(str(node.values["file"]))
-        self._going[node.id] = node, path
-        try:
-            await self._ask(node, path)
-        except AudioGone:
-            await self._audio.wait_up()  # resume() does it
-        except RigError:
-            self._going.pop(node.id, None)
-            raise
-        node.values["record"] = 1
-        self._changed(node, "record")
+        async with self._turn(node):
+            await self._audio.wait_up()  # not while a process is being built: resume() might just have been there
+            if node.id in self._going:
+                return
+            path = unused(str(node.values["file"]))
+            self._going[node.id] = node, path
+            try:
+                await self._ask(node, path)
+            except AudioGone:
+                await self._audio.wait_up()  # resume() does it
+            except RigError:
+                self._going.pop(node.id, None)
+                raise
+            if node.id in self._going:  # else it has ended already
+                node.values["record"] = 1
+                self._changed(node, "record")
 
     async def stop(self, node: Node) -> None:
         """Returns when the file is closed."""
-        if node.id in self._going:
-            await self._audio.sure("stop_record", id=node.id)
-        while node.id in self._going:
-            await asyncio.sleep(0.01)
+        async with self._turn(node):
+            while node.id in self._going:  # also where the audio process ended meanwhile, and resume() was there
+                await self._audio.sure("stop_record", id=node.id)
+                await asyncio.sleep(0.01)
 
     async def resume(self, nodes: set[int]) -> None:
         """Goes on with all of them in a new audio process, which has these nodes."""
@@ -101,12 +110,3 @@ def settle_recording(file: str, base: Path) -> str:
     if not path.parent.is_dir():
         raise RigError("bad_file", f"{path}: there is no folder {path.parent}")
     return str(path)
-
-
-def unused(path: str) -> str:
-    """The path, with a number where there is such a file already: no recording is ever written over another."""
-    stem, suffix = os.path.splitext(path)
-    number = 2
-    while os.path.exists(path):
-        path, number = f"{stem}-{number}{suffix}", number + 1
-    return path
