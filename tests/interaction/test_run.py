@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import subprocess
@@ -80,6 +81,17 @@ class TestLife:
         assert "stays as it is" in init("here") and (folder / "config.toml").read_text() == "# mine"
         init("here", "--force")
         assert "[interaction]" in (folder / "config.toml").read_text()
+
+    def test_init_leaves_no_half_model_on_a_full_disk(self, tmp_path: Path) -> None:
+        def full() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000))
+
+        command = [sys.executable, "-B", "-m", "neurig.cli", "init", "my stage"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, preexec_fn=full)
+        assert done.returncode == 1 and "wander.mdrnn" in done.stderr and "Traceback" not in done.stderr
+        assert not list((tmp_path / "my stage" / "models").iterdir())
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert "cd 'my stage'; neurig run" in done.stdout
 
     def test_all_that_the_config_of_init_explains_is_right(self, tmp_path: Path) -> None:
         """Its remarks, with the # taken away, are settings."""

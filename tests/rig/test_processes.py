@@ -342,6 +342,13 @@ class TestDemo:
         )
         assert done.returncode != 0 and "demo.wav" in done.stderr and "Traceback" not in done.stderr
 
+    def test_that_cannot_start_leaves_the_recording_that_is_there(self, serve: Serve, tmp_path: Path) -> None:
+        path = tmp_path / "demo.wav"
+        path.write_text("an old one")
+        taken = str(serve().port)
+        done = run("demo", "--seconds", "1", "--record", str(path), "--backend", "clock", "--port", taken)
+        assert done.returncode == 1 and "cannot be opened" in done.stderr and path.read_text() == "an old one"
+
     def test_says_what_it_does_and_what_to_try(self, serve: Serve) -> None:
         server = Server(command="demo")
         text = server.started

@@ -1,6 +1,7 @@
 """``neurig run`` and ``neurig init``: predictors as instruments; ``neurig step``: without an instrument around them."""
 
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
@@ -61,20 +62,21 @@ def init(directory: Path, force: bool) -> None:
 
     What is there stays there; with --force, config.toml is written anew.
     """
-    from neurig.files import share, write_atomic
+    from neurig.files import atomic, share, write_atomic
 
     for name in ("logs", "datasets", "models"):
         (directory / name).mkdir(parents=True, exist_ok=True)
     model = directory / "models" / "wander.mdrnn"
     if not model.exists():
-        shutil.copyfile(share("models", model.name), model)
+        with atomic(model) as temporary:
+            shutil.copyfile(share("models", model.name), temporary)
     config = directory / "config.toml"
     if config.exists() and not force:
         click.echo(f"{config} is there already and stays as it is (--force writes it anew)")
     else:
         write_atomic(config, share("examples", "predictor/config.toml").read_text(encoding="utf-8"))
         click.echo(f"{config} is written")
-    where = "" if directory == Path() else f"cd {directory}; "
+    where = "" if directory == Path() else f"cd {shlex.quote(str(directory))}; "
     click.echo(f"Play: {where}neurig run   then send /interface x1 x2 x3 to UDP port 6000")
 
 

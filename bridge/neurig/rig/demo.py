@@ -69,13 +69,14 @@ def play(seconds: float | None, record: Path | None, **options: Any) -> int:
 
 
 def _add_recorder(rig: Any, record: Path, seconds: float | None) -> None:
-    """A recorder between the limiter and the output. A file of that name gives way to the new one."""
+    """A recorder between the limiter and the output."""
     path = record.expanduser().absolute()
     if path.suffix.lower() != ".wav":
         raise RigError("bad_value", f"{record}: recordings are .wav files")
     if not path.parent.is_dir():
         raise RigError("bad_file", f"{record}: there is no folder {path.parent}")
-    path.unlink(missing_ok=True)
+    if path.is_dir():
+        raise RigError("bad_file", f"{record}: this is a folder")
     rig.add(rig.make(_RECORDER, TYPES["recorder"].name, {"file": str(path), "length": seconds or 0.0}))
     rig.disconnect([("limiter", "out", 1)])
     rig.connect(rig.check_chain(["limiter", _RECORDER, "out"]))

@@ -24,6 +24,7 @@ class Takes:
         self._audio = audio
         self._changed = changed
         self._going: dict[int, tuple[Node, str]] = {}  # by node: the file
+        self._replaced: set[str] = set()  # files that give way to a recording as soon as it can be made
         self._turns: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()  # by node: who starts or stops it
 
     def _turn(self, node: Node) -> asyncio.Lock:
@@ -31,8 +32,9 @@ class Takes:
         return self._turns.setdefault(node.id, asyncio.Lock())
 
     def plan(self, node: Node) -> None:
-        """Lets a recorder run from the first block on, when the audio process begins."""
+        """Lets a recorder run from the first block on, when the audio process begins. An older file gives way."""
         self._going[node.id] = node, str(node.values["file"])
+        self._replaced.add(str(node.values["file"]))
         node.values["record"] = 1
 
     async def start(self, node: Node) -> None:
@@ -75,6 +77,12 @@ class Takes:
                 self._end(number, problem.text)
 
     async def _ask(self, node: Node, path: str) -> None:
+        if path in self._replaced:
+            self._replaced.remove(path)
+            try:
+                Path(path).unlink(missing_ok=True)
+            except OSError as problem:
+                raise RigError("bad_file", f"{path}: {problem.strerror}") from None
         # The path was unused when the recording began: what is there now is the recording's own beginning.
         resume = os.path.exists(path)
         await self._audio.ask("record", id=node.id, path=path, length=node.values["length"], resume=resume)
