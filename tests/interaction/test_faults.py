@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,25 @@ def test_time_steps_are_those_of_the_monotonic_clock(tmp_path: Path) -> None:
 
 
 class TestLog:
+    def test_programs_that_begin_in_the_same_second_have_each_their_own(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class OneMoment(datetime):
+            @classmethod
+            def now(cls, tz: Any = None) -> datetime:
+                return datetime(2026, 1, 2, 3, 4, 5)
+
+        monkeypatch.setattr("neurig.interaction.log.datetime", OneMoment)
+        logs = [EventLog(tmp_path, 4, now=0.0, complain=Complaints("log")) for _ in range(3)]
+        for value in (0.1, 0.2):
+            for number, log in enumerate(logs):
+                log.write("interface", [value, number, 0.5], now=value)
+        for number, log in enumerate(logs):
+            log.close()
+            assert [row[2] for row in read_log(log.path)] == [[0.1, number, 0.5], [0.2, number, 0.5]]
+            assert re.fullmatch(r"2026-01-02T03-04-05-(\d-)?4d-mdrnn.log", log.path.name)
+        assert len(list(tmp_path.iterdir())) == 3
+
     def test_a_killed_process_loses_nothing(self, instrument: Start, wait_until: Wait) -> None:
         player = instrument()
         for number in range(500):

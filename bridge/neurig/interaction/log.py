@@ -9,12 +9,16 @@ was told, also when the machine's clock is set meanwhile. Each line is given to 
 program that is killed loses no line that it has begun; a disk that is full stops the log, not the music.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 from neurig.interaction.complaints import Complaints
+
+log = logging.getLogger("neurig")
 
 
 class EventLog:
@@ -29,8 +33,9 @@ class EventLog:
         """
         self._began = datetime.now()
         self._zero = now
-        stamp = self._began.strftime("%Y-%m-%dT%H-%M-%S")
-        self.path = folder / f"{stamp}-{name and name + '-'}{dimension}d-mdrnn.log"
+        self._stamp = self._began.strftime("%Y-%m-%dT%H-%M-%S")
+        self._kind = f"-{name and name + '-'}{dimension}d-mdrnn.log"
+        self.path = folder / (self._stamp + self._kind)
         self._complain = complain
         self._file = -1
         self._lost = 0
@@ -57,9 +62,20 @@ class EventLog:
             self._lost = 0
 
     def _open(self) -> None:
+        """A file of its own, also where another program began one in the same second, in the same folder."""
         self.close()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        for number in count(1):
+            path = self.path.with_name(f"{self._stamp}-{number}{self._kind}") if number > 1 else self.path
+            try:
+                self._file = os.open(path, flags, 0o666)
+                break
+            except FileExistsError:
+                continue
+        if path != self.path:
+            log.info("%s is there already: the log is %s", self.path, path)
+            self.path = path
         self._cut = False
 
     def _fail(self, problem: str) -> None:
