@@ -124,9 +124,10 @@ struct Question {
 struct Performance {
   struct Free {
     void operator()(neurig_predictor *predictor) const { neurig_predictor_free(predictor); }
+    void operator()(neurig_model *model) const { neurig_model_release(model); }
   };
   int slot, number, position;
-  const neurig_model *model;
+  std::unique_ptr<neurig_model, Free> model;  // retained, so that no other can come to lie in its place in memory
   std::unique_ptr<neurig_predictor, Free> predictor;
 };
 // Non-real-time thread only; the one that was asked for last is the last. Never destroyed: at exit that thread may run.
@@ -177,11 +178,12 @@ bool MDRNN::predict2(World *, void *data) {
     report.fail("%s", why);
     return true;
   }
-  Performance one{command->slot, asked.performance, asked.position, model, nullptr};
+  Performance one{command->slot, asked.performance, asked.position, {}, nullptr};
+  one.model.reset(neurig_model_retain(model));
   const auto is_over = [&](Performance &other) {  // this one, which comes back at the end, and those of models gone
     const bool same = other.slot == one.slot && other.number == one.number;
-    if (same && other.model == model && other.position == one.position) one.predictor = std::move(other.predictor);
-    return same || other.model != slots[other.slot].model;
+    if (same && other.model == one.model && other.position == one.position) one.predictor = std::move(other.predictor);
+    return same || other.model.get() != slots[other.slot].model;
   };
   performances.erase(std::remove_if(performances.begin(), performances.end(), is_over), performances.end());
   if (!one.predictor) {

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from neurig.files import share
 
+from core.models import mdrnn_file
 from sc.random_operations import drive
 from sc.render import SERVERS, UGen, environment, synthdef
 from sc.server import Server
@@ -137,6 +138,22 @@ def test_frames_without_a_clock(server: Server) -> None:
     for arguments in ((), ("x",), (5, "x", "y"), (5, 1, 0, 1, 3, 1.0, 0.1, 10**9), (5, 1, 0, 1, 3, 1.0, 0.1, -9, 1.0)):
         server.send("/cmd", "mdrnn_predict", *arguments)
     server.sync()
+
+
+def test_a_performance_ends_with_its_model(server: Server, tmp_path: Path) -> None:
+    """Another model that comes into the slot, perhaps at the same place in memory, plays its own frames."""
+    large, small = tmp_path / "large.mdrnn", tmp_path / "small.mdrnn"
+    for path, dimension in ((large, 60), (small, 2)):
+        path.write_text(mdrnn_file(dimension, 4, 1, 1, np.random.default_rng(0)))
+    predictor = neurig.Predictor(small, seed=3)
+    expected = np.array([predictor.predict(1.0, 0.25) for _ in range(253)])[1:]
+    for performance in range(5):
+        server.command("mdrnn_read", 5, str(large))
+        assert server.report("mdrnn_predict", 5, performance, 0, 1, 3, 1.0, 0.25, 0)[0] == 1
+        server.ask("/cmd", "mdrnn_free", 5, answer=("/done", "mdrnn_free"))
+        server.command("mdrnn_read", 5, str(small))
+        played = np.reshape(server.report("mdrnn_predict", 5, performance, 1, 500, 3, 1.0, 0.25, 0)[8:], (-1, 2))
+        np.testing.assert_allclose(played, expected, rtol=0, atol=1e-6)
 
 
 def test_what_is_replaced_is_freed(server: Server, write: Callable[..., str]) -> None:
