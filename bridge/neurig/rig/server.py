@@ -208,6 +208,7 @@ class Server:
 
     def _receive(self, client: Client, address: str, arguments: list[Any]) -> None:
         """A message has come. Messages that come while a request is being worked on wait for their turn."""
+        self.subscriptions.hear(client)
         if not self._busy and not self._waiting and not self._is_request(address):
             self._do_parameter(client, address, arguments)
         elif len(self._waiting) < _MOST_REQUESTS:

@@ -1,13 +1,18 @@
 """Who wants to be told of which address's values, and how often."""
 
 import asyncio
+import logging
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from neurig.osc import Client
 from neurig.rig.errors import RigError
 
+log = logging.getLogger("neurig.rig")
+
 _MOST = 4096
+_GONE = 60.0  # seconds without a word from a client, after which others may have its place; patches ping
 
 
 class Subscriptions:
@@ -17,13 +22,20 @@ class Subscriptions:
         """:param send: is called with the client, the address, and the values"""
         self._send = send
         self._by_address: dict[str, dict[Client, Subscription]] = {}
+        self._heard: dict[Client, float] = {}  # when those that have subscriptions last sent something
+
+    def hear(self, client: Client) -> None:
+        """A client has sent something."""
+        if client in self._heard:
+            self._heard[client] = monotonic()
 
     def add(self, client: Client, address: str, rate: float) -> None:
         """:param rate: messages per second, at most
         :raises RigError: unavailable, where there are too many
         """
         if sum(map(len, self._by_address.values())) >= _MOST:
-            raise RigError("unavailable", f"there are {_MOST} subscriptions already")
+            self._forget_one()
+        self._heard[client] = monotonic()
         clients = self._by_address.setdefault(address, {})
         if client in clients:
             clients[client].close()
@@ -37,6 +49,20 @@ class Subscriptions:
         clients.pop(client).close()
         if not clients:
             del self._by_address[address]
+        if not any(client in others for others in self._by_address.values()):
+            del self._heard[client]
+
+    def _forget_one(self) -> None:
+        """Makes room: a program that was killed, or a patch that was closed, has not unsubscribed.
+
+        :raises RigError: unavailable, where all clients are there
+        """
+        quiet = min(self._heard, key=self._heard.__getitem__)
+        if monotonic() - self._heard[quiet] < _GONE:
+            raise RigError("unavailable", f"there are {_MOST} subscriptions already")
+        log.warning("%s:%d, which has been silent for long, is told nothing more: others subscribe", *quiet[:2])
+        for address in [address for address, clients in self._by_address.items() if quiet in clients]:
+            self.remove(quiet, address)
 
     def offer(self, address: str, values: list[Any]) -> None:
         """An address has new values."""
