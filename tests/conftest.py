@@ -26,6 +26,18 @@ for _number, _usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
         signal.signal(_number, _usual)
 
 
+COMPUTING = ("core", "evaluation", "models", "python", "training")
+"""Folders whose tests need no sound server and no clock."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests run in two processes: those that play, one after the other, beside those that compute."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        item.add_marker(pytest.mark.xdist_group(folder if folder in COMPUTING else "playing"))
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of reference models, renders and recordings; tests that need it are skipped where it is absent."""
