@@ -156,7 +156,8 @@ void check_cost(int64_t cost);
 
 // Readers, one per family; each throws Error.
 std::shared_ptr<Model> read_model(const char *text, size_t length);
-std::shared_ptr<AmpModel> read_nam(const Json &file, int sizes = 1);  // one of so many sizes of an amp
+// One of so many sizes of an amp; `rate`: where the file states none.
+std::shared_ptr<AmpModel> read_nam(const Json &file, int sizes = 1, double rate = 48000);
 std::shared_ptr<Model> read_mdrnn(const Json &file);
 std::shared_ptr<AmpModel> read_rtneural(const Json &file);
 std::shared_ptr<AmpModel> read_state_dict(const Json &file, const char *text, size_t length);
@@ -173,6 +174,6 @@ void prefer_sound_library(const char *path);
 // The levels that a file's metadata states.
 Levels levels_of(const Json &metadata);
 // The sample rate that a file states, itself or in its metadata; 48000 Hz where it does not.
-double rate_of(const Json &file);
+double rate_of(const Json &file, double otherwise = 48000);
 
 }  // namespace neurig

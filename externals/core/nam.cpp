@@ -139,7 +139,7 @@ const Json &submodels(const Json &container) {
   return list;
 }
 
-std::shared_ptr<AmpModel> read_container(const Json &file) {
+std::shared_ptr<AmpModel> read_container(const Json &file, double rate) {
   const Json &list = submodels(file);
   std::vector<AmpModel::Size> sizes;
   Together together;
@@ -152,7 +152,7 @@ std::shared_ptr<AmpModel> read_container(const Json &file) {
     if (text(inner, "architecture", where + ".model") == "SlimmableContainer")
       throw Error(where + ".model is a container itself");
     try {
-      sizes.push_back({below, together.with(read_nam(inner, int(list.size())))});
+      sizes.push_back({below, together.with(read_nam(inner, int(list.size()), rate))});
     } catch (const Error &error) {
       throw Error("in " + where + ": " + error.what());
     }
@@ -183,11 +183,11 @@ std::unique_ptr<Net> read_net(const Json &file) {
               "\"; WaveNet, ConvNet, LSTM, Linear, SlimmableContainer and MDRNN are known");
 }
 
-std::shared_ptr<AmpModel> read_nam(const Json &file, int sizes) {
+std::shared_ptr<AmpModel> read_nam(const Json &file, int sizes, double rate) {
   const std::string architecture = text(file, "architecture", "the file");
-  const double rate = rate_of(file);
+  rate = rate_of(file, rate);
   std::shared_ptr<AmpModel> amp;
-  if (architecture == "SlimmableContainer") amp = read_container(file);
+  if (architecture == "SlimmableContainer") amp = read_container(file, rate);
   else if (architecture == "WaveNet" && sizes == 1) amp = read_slimmable(file, rate);
   else amp = std::make_shared<NetAmp>(read_net(file), rate, sizes);
   if (file.contains("weights") && !file["weights"].empty()) amp->info["weights"] = file["weights"].size();

@@ -75,7 +75,7 @@ std::shared_ptr<AmpModel> read_amp(const Json &file, const char *text, size_t le
 
 }  // namespace
 
-double rate_of(const Json &file) {
+double rate_of(const Json &file, double otherwise) {
   const auto metadata = file.find("metadata");
   for (const Json *part : {&file, metadata == file.end() ? &file : &*metadata})
     for (const char *name : {"sample_rate", "samplerate"}) {
@@ -84,7 +84,7 @@ double rate_of(const Json &file) {
       if (value.is_string()) value = Json::parse(value.get<std::string>(), nullptr, false);  // AIDA-X writes "48000"
       if (value.is_number()) return number({{name, value}}, name, "the file", 1000, 1e6);
     }
-  return 48000;
+  return otherwise;
 }
 
 void check_cost(int64_t cost) {

@@ -80,6 +80,15 @@ def test_an_amp_sounds_the_same_at_another_rate() -> None:
         assert np.sum((y[part] - wanted[part]) ** 2) / np.sum(wanted[part] ** 2) < 1e-6, rate
 
 
+@pytest.mark.parametrize("stated", [{}, {"sample_rate": None}, {"sample_rate": 44100}])
+def test_a_containers_rate_is_that_of_its_models(stated: dict) -> None:
+    """Where these state none of their own."""
+    one = {"architecture": "Linear", "config": {"receptive_field": 1, "bias": False}, "weights": [1]}
+    sizes = [{"max_value": 0.5, "model": one | stated}, {"max_value": 1, "model": one | {"sample_rate": 44100}}]
+    file = {"architecture": "SlimmableContainer", "config": {"submodels": sizes}, "sample_rate": 44100}
+    assert parse(json.dumps(file)).rate == 44100
+
+
 def test_too_far_apart() -> None:
     model = wire(1000)
     with pytest.raises(ValueError, match="too far apart|cannot convert"):
