@@ -122,16 +122,17 @@ class Recording {
 
   int open() {
     struct stat info;
-    file_ = path_;
-    if (stat(path_.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) {
-      char name[64];
-      std::string time = stamp(wall_).substr(0, 19);
-      for (char &c : time)
-        if (c == ':') c = '-';
-      std::snprintf(name, sizeof name, "/%s-%dd-mdrnn.log", time.c_str(), dimension_);
-      file_ += name;
-    }
-    const int file = ::open(file_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
+    const bool folder = stat(path_.c_str(), &info) == 0 && S_ISDIR(info.st_mode);
+    std::string time = stamp(wall_).substr(0, 19);
+    for (char &c : time)
+      if (c == ':') c = '-';
+    int file, number = 1;
+    do {  // another recording may have begun in the same second
+      const std::string which = number > 1 ? "-" + std::to_string(number) : "";
+      file_ = folder ? path_ + "/" + time + which + "-" + std::to_string(dimension_) + "d-mdrnn.log" : path_;
+      file = ::open(file_.c_str(), O_WRONLY | O_CREAT | (folder ? O_EXCL : O_APPEND) | O_CLOEXEC, 0666);
+      number++;
+    } while (file < 0 && folder && errno == EEXIST);
     if (file < 0) fail();
     return file;
   }

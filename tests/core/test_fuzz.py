@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from core import programs, seeds
+from core.fuzz import READERS
 
 VECTORS = Path(__file__).with_name("nam_vectors")
 ASAN = {"ASAN_OPTIONS": "max_allocation_size_mb=256:hard_rss_limit_mb=3000:detect_leaks=1"}
@@ -39,26 +40,30 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return sorted(folder.iterdir())
 
 
+def test_the_search_begins_with_every_family(files: list[Path]) -> None:
+    assert {path.name for path in files} == {name for names in READERS.values() for name in names}
+
+
 def test_damaged_files(files: list[Path], tmp_path: Path) -> None:
-    fuzz = program("fuzz", "sanitized", programs.SANITIZED)
-    said = run([fuzz, 8, 1, *files], tmp_path)
+    reader = program("fuzz", "sanitized", programs.SANITIZED)
+    said = run([reader, 8, 1, *files], tmp_path)
     runs, slowest = int(said.split()[0]), float(said.split()[-2])
     assert runs > 200 and slowest < 8, said  # with the sanitizers, and on a busy machine
 
 
 def test_good_files(tmp_path: Path) -> None:
-    fuzz = program("fuzz", "sanitized", programs.SANITIZED)
+    reader = program("fuzz", "sanitized", programs.SANITIZED)
     vectors = sorted(VECTORS.glob("*.nam"))
     assert len(vectors) > 20
     slow = tmp_path / "of 1000 Hz"
     slow.write_text(json.dumps(seeds.filled("Linear", {"receptive_field": 1, "bias": False}, sample_rate=1000)))
-    assert run([fuzz, 0, 0, slow, *vectors], tmp_path).startswith(f"{len(vectors) + 1} runs")
+    assert run([reader, 0, 0, slow, *vectors], tmp_path).startswith(f"{len(vectors) + 1} runs")
 
 
 def test_files_of_the_field(data: Path, tmp_path: Path) -> None:
-    fuzz = program("fuzz", "sanitized", programs.SANITIZED)
+    reader = program("fuzz", "sanitized", programs.SANITIZED)
     known = [path for path in sorted((data / "amps").iterdir()) if path.suffix in (".nam", ".json", ".aidax")]
-    assert run([fuzz, 0, 0, *known], tmp_path).startswith(f"{len(known)} runs")
+    assert run([reader, 0, 0, *known], tmp_path).startswith(f"{len(known)} runs")
 
 
 def test_amp_driven_by_chance(files: list[Path], tmp_path: Path) -> None:

@@ -376,6 +376,11 @@ def test_records_a_log(tmp_path: Path) -> None:
     assert len(collated.rows) == 3 and not collated.malformed, "and a dataset can be made of it"
 
 
+def test_recordings_of_the_same_second_have_files_of_their_own(tmp_path: Path) -> None:
+    talk("mdrnn", ["async 0", *[f"record {tmp_path}", "0.1 0.2", "record 0"] * 3], outlets=[0, 2])
+    assert [len(rows(log)) for log in tmp_path.iterdir()] == [1, 1, 1]
+
+
 def test_records_without_a_model_and_goes_on_in_the_same_file(tmp_path: Path) -> None:
     for number in (1, 2):
         told = talk("mdrnn", ["async 0", "record take.log", "0.1 0.2", "0.3 0.4", "0.5 0.6 0.7", "record 0"],
