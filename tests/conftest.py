@@ -17,6 +17,8 @@ from typing import IO, TypeVar
 
 import numpy as np
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 T = TypeVar("T")
 
@@ -30,12 +32,16 @@ COMPUTING = ("core", "evaluation", "models", "python", "training")
 """Folders whose tests need no sound server and no clock."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All tests run in two processes: those that play, one after the other, beside those that compute."""
-    for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        item.add_marker(pytest.mark.xdist_group(folder if folder in COMPUTING else "playing"))
+class _Scheduling(LoadScopeScheduling):
+    """Of two processes, for pytest-xdist: those tests that play run one after the other, beside those that compute."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = nodeid.split("/")[1]
+        return folder if folder in COMPUTING else "playing"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Scheduling:
+    return _Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
