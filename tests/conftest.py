@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TypeVar
@@ -42,6 +42,23 @@ class _Scheduling(LoadScopeScheduling):
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Scheduling:
     return _Scheduling(config, log)
+
+
+ALONE = ("test_midi.py", "test_ports_faults.py")
+"""During these the other process waits: JACK, asked for many clients by a busy machine, may stand still for good."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    here = Path(__file__)
+    with here.open() as gate, here.with_name("hosts.py").open() as machine:  # any two files
+        fcntl.flock(gate, fcntl.LOCK_EX)  # who waits for the machine is the next
+        fcntl.flock(machine, fcntl.LOCK_EX if item.path.name in ALONE else fcntl.LOCK_SH)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        try:
+            return (yield)
+        finally:
+            fcntl.flock(machine, fcntl.LOCK_UN)
 
 
 @pytest.fixture(scope="session")
