@@ -44,8 +44,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _Schedu
     return _Scheduling(config, log)
 
 
-ALONE = ("test_midi.py", "test_ports_faults.py")
-"""During these the other process waits: JACK, asked for many clients by a busy machine, may stand still for good."""
+ALONE = "interaction"
+"""During this folder's tests, which look at the clock, the other process waits. On a busy machine JACK, too, may stand
+still for good when many clients come and go."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -53,7 +54,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     here = Path(__file__)
     with here.open() as gate, here.with_name("hosts.py").open() as machine:  # any two files
         fcntl.flock(gate, fcntl.LOCK_EX)  # who waits for the machine is the next
-        fcntl.flock(machine, fcntl.LOCK_EX if item.path.name in ALONE else fcntl.LOCK_SH)
+        fcntl.flock(machine, fcntl.LOCK_EX if item.path.parent.name == ALONE else fcntl.LOCK_SH)
         fcntl.flock(gate, fcntl.LOCK_UN)
         try:
             return (yield)

